@@ -1,0 +1,275 @@
+//! Names of tenants, scripts and versions: what is allowed, and where their objects lie in the bucket.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Longest name of a tenant or script, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// Why a text is no name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// No characters at all.
+    #[error("{what} name is empty")]
+    Empty {
+        /// `tenant` or `script`.
+        what: &'static str,
+    },
+    /// Above [`NAME_BYTES_MAX`].
+    #[error("{what} name has {bytes} bytes, the longest allowed is {NAME_BYTES_MAX}")]
+    TooLong {
+        /// `tenant` or `script`.
+        what: &'static str,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// A character outside `[A-Za-z0-9._-]`, or a first one outside `[A-Za-z0-9]`.
+    #[error(
+        "{what} name `{name}` has {character:?} at position {position}; names are letters, digits, `.`, `_`, `-`, and start with a letter or digit"
+    )]
+    Character {
+        /// `tenant` or `script`.
+        what: &'static str,
+        /// The whole text, escaped for display.
+        name: String,
+        /// The first character that is not allowed.
+        character: char,
+        /// Its place, from 1.
+        position: usize,
+    },
+    /// `..` anywhere: such a name would read like a path.
+    #[error("{what} name `{name}` has `..` in it; names must not look like paths")]
+    DotDot {
+        /// `tenant` or `script`.
+        what: &'static str,
+        /// The whole text.
+        name: String,
+    },
+}
+
+fn check(what: &'static str, name: &str) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty { what });
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(NameError::TooLong { what, bytes: name.len() });
+    }
+    let allowed = |index: usize, c: char| c.is_ascii_alphanumeric() || (index > 0 && matches!(c, '.' | '_' | '-'));
+    if let Some((index, character)) = name.chars().enumerate().find(|&(index, c)| !allowed(index, c)) {
+        let name = name.escape_debug().to_string();
+        return Err(NameError::Character { what, name, character, position: index + 1 });
+    }
+    if name.contains("..") {
+        return Err(NameError::DotDot { what, name: name.to_owned() });
+    }
+    Ok(())
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = NameError;
+            fn from_str(name: &str) -> Result<Self, NameError> {
+                check($what, name)?;
+                Ok(Self(name.to_owned()))
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                check($what, &name)?;
+                Ok(Self(name))
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        // Lets maps keyed by names be asked with text that came from a request path.
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name!(
+    /// A tenant: a party that must not see or hurt another. 1 to 64 of `[A-Za-z0-9._-]`, for example `acme`.
+    TenantName,
+    "tenant"
+);
+name!(
+    /// A script of a tenant. 1 to 64 of `[A-Za-z0-9._-]`, for example `risk`.
+    ScriptName,
+    "script"
+);
+
+/// One immutable content of a script: the lower-case hex SHA-256 of its bytes, 64 characters.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(String);
+
+impl Version {
+    /// The version of these bytes.
+    pub fn of(source: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, source);
+        Self(data_encoding::HEXLOWER.encode(digest.as_ref()))
+    }
+
+    /// All 64 characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The first 12 characters, enough for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+/// A text that is no lower-case hex SHA-256.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("version `{0}` is not a SHA-256 in 64 lower-case hex digits")]
+pub struct VersionError(String);
+
+impl TryFrom<String> for Version {
+    type Error = VersionError;
+    fn try_from(text: String) -> Result<Self, VersionError> {
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if text.len() == 64 && text.bytes().all(hex) { Ok(Self(text)) } else { Err(VersionError(text)) }
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> String {
+        version.0
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The object at the bucket's root that the founding convention calls the script: tenant `default`, script `latest`.
+pub const FOUNDING_OBJECT: &str = "latest.lua";
+
+/// The bucket object in which a script lives: `tenants/TENANT/scripts/SCRIPT.luau`, or [`FOUNDING_OBJECT`].
+pub fn object_of(tenant: &TenantName, script: &ScriptName) -> String {
+    if tenant.as_str() == "default" && script.as_str() == "latest" {
+        return FOUNDING_OBJECT.to_owned();
+    }
+    format!("tenants/{tenant}/scripts/{script}.luau")
+}
+
+/// Which script an object of the bucket holds: `.luau` and `.lua` files in the place of [`object_of`], and
+/// [`FOUNDING_OBJECT`].
+///
+/// `Ok(None)`: the object is none of ours (another place or another ending).
+///
+/// # Errors
+/// The object lies where scripts lie, but its tenant or script name is not allowed.
+pub fn script_of(object: &str) -> Result<Option<(TenantName, ScriptName)>, NameError> {
+    if object == FOUNDING_OBJECT {
+        return Ok(Some((TenantName("default".into()), ScriptName("latest".into()))));
+    }
+    let Some((tenant, file)) = object.strip_prefix("tenants/").and_then(|rest| rest.split_once("/scripts/")) else {
+        return Ok(None);
+    };
+    let Some(script) = file.strip_suffix(".luau").or_else(|| file.strip_suffix(".lua")) else {
+        return Ok(None);
+    };
+    Ok(Some((tenant.parse()?, script.parse()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(name: &str) -> String {
+        name.parse::<ScriptName>().expect_err("the name should be refused").to_string()
+    }
+
+    #[test]
+    fn ordinary_names_are_taken() {
+        for name in ["risk", "a", "Risk-2.v1_b", &"x".repeat(64)] {
+            assert_eq!(name.parse::<ScriptName>().unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_name_of_65_bytes_is_refused_with_both_numbers() {
+        assert_eq!(refused(&"x".repeat(65)), "script name has 65 bytes, the longest allowed is 64");
+    }
+
+    #[test]
+    fn names_that_look_like_paths_are_refused() {
+        assert_eq!(refused("a..b"), "script name `a..b` has `..` in it; names must not look like paths");
+        assert!(refused("../etc").contains("has '.' at position 1"));
+        assert!(refused("a/b").contains("has '/' at position 2"));
+    }
+
+    #[test]
+    fn odd_characters_are_shown_escaped() {
+        assert!(refused("a\u{202e}b").contains("\\u{202e}"));
+        assert_eq!(refused(""), "script name is empty");
+    }
+
+    #[test]
+    fn a_script_and_its_object_name_each_other() {
+        let (tenant, script) = ("acme".parse().unwrap(), "risk".parse().unwrap());
+        assert_eq!(object_of(&tenant, &script), "tenants/acme/scripts/risk.luau");
+        assert_eq!(script_of("tenants/acme/scripts/risk.luau"), Ok(Some((tenant.clone(), script.clone()))));
+        assert_eq!(script_of("tenants/acme/scripts/risk.lua"), Ok(Some((tenant, script))));
+    }
+
+    #[test]
+    fn the_founding_object_is_default_latest() {
+        let (tenant, script) = script_of("latest.lua").unwrap().unwrap();
+        assert_eq!((tenant.as_str(), script.as_str()), ("default", "latest"));
+        assert_eq!(object_of(&tenant, &script), "latest.lua");
+    }
+
+    #[test]
+    fn other_objects_are_not_scripts_and_bad_names_are_told() {
+        assert_eq!(script_of("releases/current.json"), Ok(None));
+        assert_eq!(script_of("tenants/acme/scripts/notes.txt"), Ok(None));
+        assert!(script_of("tenants/acme/scripts/a/b.luau").is_err());
+        assert!(script_of("tenants/../scripts/b.luau").is_err());
+    }
+
+    #[test]
+    fn a_version_is_the_sha256_of_the_bytes() {
+        let version = Version::of(b"abc");
+        assert_eq!(version.as_str(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert_eq!(version.short(), "ba7816bf8f01");
+        assert!(Version::try_from("BA78".to_owned()).is_err());
+    }
+}
