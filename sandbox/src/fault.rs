@@ -1,0 +1,114 @@
+//! Why an execution gave no result, told so that the script's author can mend it.
+
+use contract::{Code, Diagnostic};
+
+use crate::limits::{Bytes, Limits, Time};
+
+/// Bytes of a script's own words that an answer repeats.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// Why an execution gave no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct Fault {
+    /// `script_error`, `deadline_exceeded`, `memory_exceeded`, `output_exceeded`, `result_invalid`, `bad_json`, `too_large`, `internal`.
+    pub code: Code,
+    /// One sentence: which limit, how much.
+    pub detail: String,
+    /// Where in the script.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Which clock stopped an execution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clock {
+    Cpu,
+    Wall,
+}
+
+impl Fault {
+    pub(crate) fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), diagnostics: Vec::new() }
+    }
+
+    /// The same, pointing to a line; 0 is no line.
+    fn at(mut self, file: &str, line: u32, message: &str) -> Self {
+        if line > 0 {
+            self.diagnostics =
+                vec![Diagnostic { file: file.to_owned(), line, column: None, message: message.to_owned() }];
+        }
+        self
+    }
+
+    /// The script raised `text`, as far as known at `line`. The text's own `FILE:LINE: ` is believed first: it is nearer
+    /// when a coroutine raised, and a forged one misleads only its author.
+    pub(crate) fn raised(file: &str, text: &str, line: u32) -> Self {
+        let (line, message) = place(file, text).unwrap_or((line, text));
+        let message = clip(message, MESSAGE_BYTES_MAX);
+        let diagnostic = Diagnostic { file: file.to_owned(), line, column: None, message };
+        Self { code: Code::ScriptError, detail: diagnostic.to_string(), diagnostics: vec![diagnostic] }
+    }
+
+    pub(crate) fn deadline(clock: Clock, limits: &Limits, file: &str, line: u32) -> Self {
+        let detail = match clock {
+            Clock::Cpu => format!("`{file}` used more than {} of CPU time", Time(limits.cpu)),
+            Clock::Wall => format!("`{file}` ran longer than {}", Time(limits.wall)),
+        };
+        Self::new(Code::DeadlineExceeded, detail).at(file, line, "was here when its time ran out")
+    }
+
+    pub(crate) fn memory(limit: usize, file: &str, line: u32) -> Self {
+        let detail = format!("`{file}` needed more than {} of memory", Bytes(limit));
+        Self::new(Code::MemoryExceeded, detail).at(file, line, "was here when memory ran out")
+    }
+
+    pub(crate) fn input_too_large(bytes: usize, limit: usize) -> Self {
+        Self::new(Code::TooLarge, format!("input has {bytes} bytes, the limit is {}", Bytes(limit)))
+    }
+
+    pub(crate) fn bad_json(error: &serde_json::Error) -> Self {
+        Self::new(Code::BadJson, format!("input is not usable JSON: {error}"))
+    }
+
+    pub(crate) fn internal(what: &str) -> Self {
+        Self::new(Code::Internal, what)
+    }
+
+    /// What is left of `limit` when the VM itself, without a script, takes more.
+    pub(crate) fn no_room(used: usize, limit: usize) -> Self {
+        let detail = format!("a VM alone needs {used} bytes of memory, the limit is {}", Bytes(limit));
+        Self::new(Code::MemoryExceeded, detail)
+    }
+}
+
+/// Splits `FILE:LINE: MESSAGE` of this file.
+fn place<'t>(file: &str, text: &'t str) -> Option<(u32, &'t str)> {
+    let (line, message) = text.strip_prefix(file)?.strip_prefix(':')?.split_once(": ")?;
+    Some((line.parse().ok()?, message))
+}
+
+/// The first `bytes_max` bytes of `text`, to the nearest whole character, with `…` where more was.
+pub(crate) fn clip(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
+        return text.to_owned();
+    }
+    format!("{}…", &text[..text.floor_char_boundary(bytes_max)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_in_a_message_is_found_only_for_the_scripts_own_file() {
+        assert_eq!(place("risk.luau", "risk.luau:12: no price: x"), Some((12, "no price: x")));
+        assert_eq!(place("risk.luau", "other.luau:12: no price"), None);
+        assert_eq!(place("risk.luau", "risk.luau:x: no price"), None);
+    }
+
+    #[test]
+    fn long_messages_are_clipped_between_characters() {
+        assert_eq!(clip("grüße", 3), "gr…");
+        assert_eq!(clip("grüße", 7), "grüße");
+    }
+}

@@ -1,0 +1,185 @@
+//! The names a script finds, all of them: what is not listed here does not exist for it.
+//!
+//! Absent on purpose: `loadstring`, `require`, `getfenv`, `setfenv` (ways out of the environment), `newproxy`,
+//! `collectgarbage`, `gcinfo`, `debug`, `dofile`, `loadfile`, `package`, all of `io` and `os` but what is named, and of
+//! `table` the old `foreach`, `foreachi`, `getn` and `maxn` (loops in C without an end in sight).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::OnceLock;
+
+use memchr::memmem;
+use mlua::chunk::{ChunkMode, Compiler};
+use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
+
+use crate::log::{Level, Log};
+
+/// Functions and values taken over from Luau as they are.
+const NAMES: &str = "_VERSION assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen rawset select \
+     setmetatable tonumber tostring type typeof unpack xpcall";
+
+/// Libraries, and what is taken over of each. `prelude.luau` replaces and adds some.
+const LIBRARIES: &[(&str, &str)] = &[
+    (
+        "bit32",
+        "arshift band bnot bor btest bxor byteswap countlz countrz extract lrotate lshift replace rrotate rshift",
+    ),
+    (
+        "buffer",
+        "copy create fill fromstring len readbits readf32 readf64 readi16 readi32 readi8 readstring readu16 \
+         readu32 readu8 tostring writebits writef32 writef64 writei16 writei32 writei8 writestring writeu16 \
+         writeu32 writeu8",
+    ),
+    ("coroutine", "close create isyieldable resume running status wrap yield"),
+    ("io", ""),
+    ("json", ""),
+    (
+        "math",
+        "abs acos asin atan atan2 ceil clamp cos cosh deg exp floor fmod frexp huge isfinite isinf isnan ldexp \
+         lerp log log10 map max min modf noise pi pow rad random randomseed round sign sin sinh sqrt tan tanh",
+    ),
+    ("os", "clock difftime time"),
+    ("string", "byte char len lower pack packsize rep reverse sub unpack upper"),
+    ("table", "clear clone concat create find freeze insert isfrozen move pack remove unpack"),
+    ("utf8", "char charpattern codepoint codes len offset"),
+    ("vector", "abs angle ceil clamp create cross dot floor lerp magnitude max min normalize one sign zero"),
+];
+
+/// Characters that make a pattern more than its own text.
+const MAGIC: &[u8] = b"^$*+?.([%-";
+
+/// What a VM keeps of its globals.
+pub(crate) struct Globals {
+    /// The names. Read-only.
+    pub(crate) base: Table,
+    /// Metatable of every execution's environment: reads go to the names above, and scripts cannot get at it.
+    pub(crate) environment: Table,
+    /// Metatable of tables that are arrays also when empty.
+    pub(crate) array: Table,
+    /// `ctx.log`.
+    pub(crate) log: Table,
+    /// `math.randomseed`, so that executions do not continue each other's random numbers.
+    pub(crate) reseed: Function,
+}
+
+/// Libraries to open: those that names come from, and nothing that takes memory for nothing.
+pub(crate) fn libraries() -> StdLib {
+    [StdLib::BUFFER, StdLib::COROUTINE, StdLib::MATH, StdLib::OS, StdLib::STRING, StdLib::TABLE, StdLib::UTF8]
+        .into_iter()
+        .fold(StdLib::BIT | StdLib::VECTOR, |all, library| all | library)
+}
+
+/// Builds the names in a new VM and makes all that is shared between executions read-only. What scripts log goes to
+/// `log`.
+pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals> {
+    let from = lua.globals();
+    let base = lua.create_table()?;
+    take_over(&from, &base, NAMES)?;
+    for &(library, names) in LIBRARIES {
+        let copy = lua.create_table()?;
+        if !names.is_empty() {
+            take_over(&from.raw_get(library)?, &copy, names)?;
+        }
+        base.raw_set(library, copy)?;
+    }
+    base.raw_get::<Table>("json")?.raw_set("null", Value::NULL)?;
+
+    let prelude = lua.load(prelude()).set_name("=prelude").set_mode(ChunkMode::Binary);
+    let (log, array): (Table, Table) = prelude.call((&base, host(lua, log)?))?;
+    let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
+
+    // `("text"):find(…)` must find our functions, too.
+    let string: Table = base.raw_get("string")?;
+    lua.set_type_metatable::<LuaString>(Some(hidden(lua, &string)?));
+    for &(library, _) in LIBRARIES {
+        base.raw_get::<Table>(library)?.set_readonly(true);
+    }
+    base.set_readonly(true);
+    let environment = hidden(lua, &base)?;
+    lua.sandbox(true)?;
+    Ok(Globals { base, environment, array, log, reseed })
+}
+
+/// Copies `names`. One that Luau no longer has is an error here and not a surprise in a script.
+fn take_over(from: &Table, to: &Table, names: &str) -> mlua::Result<()> {
+    for name in names.split_whitespace() {
+        let value: Value = from.raw_get(name)?;
+        if value.is_nil() {
+            return Err(mlua::Error::runtime(format!("Luau has no `{name}`")));
+        }
+        to.raw_set(name, value)?;
+    }
+    Ok(())
+}
+
+/// A read-only metatable that looks into `index` and that `getmetatable` and `setmetatable` do not reach.
+fn hidden(lua: &Lua, index: &Table) -> mlua::Result<Table> {
+    let metatable = lua.create_table()?;
+    metatable.raw_set("__index", index)?;
+    metatable.raw_set("__metatable", "locked")?;
+    metatable.set_readonly(true);
+    Ok(metatable)
+}
+
+/// What the prelude is given to work with. Scripts never see it. Each function is linear in its arguments.
+fn host(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    let log = Rc::clone(log);
+    host.raw_set(
+        "log",
+        lua.create_function(move |_, (level, message): (LuaString, LuaString)| {
+            log.borrow_mut().add(Level::named(&level.as_bytes()), &message.as_bytes());
+            Ok(())
+        })?,
+    )?;
+    host.raw_set("find", lua.create_function(find)?)?;
+    host.raw_set(
+        "isliteral",
+        lua.create_function(|_, pattern: LuaString| Ok(!pattern.as_bytes().iter().any(|byte| MAGIC.contains(byte))))?,
+    )?;
+    host.raw_set(
+        "percents",
+        #[expect(clippy::cast_precision_loss, reason = "a string in a VM is shorter than 2^53")]
+        lua.create_function(|_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
+    )?;
+    host.raw_set(
+        "iscfunction",
+        lua.create_function(|_, value: Value| {
+            Ok(value.as_function().is_some_and(|function| function.info().what == "C"))
+        })?,
+    )?;
+    Ok(host)
+}
+
+/// `string.find` for plain text, linear where Luau's is quadratic: first and last byte of `needle`, from 1.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "positions in a string are whole numbers below 2^53, and `as` keeps others in range"
+)]
+fn find(_: &Lua, (text, needle, from): (LuaString, LuaString, f64)) -> mlua::Result<(Option<f64>, Option<f64>)> {
+    let (text, needle) = (text.as_bytes(), needle.as_bytes());
+    let from = match from as i64 {
+        from if from > 0 => usize::try_from(from - 1).unwrap_or(usize::MAX),
+        0 => 0,
+        back => text.len().saturating_sub(usize::try_from(back.unsigned_abs()).unwrap_or(usize::MAX)),
+    };
+    let found = text.get(from..).and_then(|rest| memmem::find(rest, &needle));
+    Ok(match found {
+        Some(at) => (Some((from + at + 1) as f64), Some((from + at + needle.len()) as f64)),
+        None => (None, None),
+    })
+}
+
+/// The prelude's bytecode, compiled once per process. Without inlining, which would hide the frames that `error`
+/// counts.
+fn prelude() -> &'static [u8] {
+    static BYTECODE: OnceLock<Vec<u8>> = OnceLock::new();
+    BYTECODE.get_or_init(|| {
+        Compiler::new()
+            .set_optimization_level(1)
+            .set_debug_level(0)
+            .compile(include_str!("prelude.luau"))
+            .expect("the prelude is part of this program, and every test compiles it")
+    })
+}

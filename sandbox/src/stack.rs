@@ -1,0 +1,359 @@
+//! The part of Luau's C API that the sandbox uses, made safe.
+//!
+//! Values are named by [`Position`], counted from the bottom of the frame, because Luau answers "none" for a position
+//! above the top but reads wild memory for one below the bottom. Each method checks with a real assertion what the C
+//! function takes for granted. Pushing makes room by itself and raises a Lua error when there is none.
+//!
+//! A Lua error is a C++ exception: it unwinds through these frames, and through the Rust frames of who called, up to
+//! the protected call that made the [`Stack`]. Nothing may catch it on the way, so no `catch_unwind` inside.
+#![allow(unsafe_code, reason = "wraps C functions; each block says why the call is sound")]
+
+use std::ffi::{CStr, c_int};
+use std::ptr;
+
+use mlua::ffi;
+
+use crate::compile::Program;
+
+/// Place of a value, from 1. The top of an empty stack is 0, a place without a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position(c_int);
+
+impl Position {
+    /// The place above this one.
+    pub(crate) fn after(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// A value kept in the registry of one VM for as long as the VM lives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pin(c_int);
+
+/// What a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Nil,
+    Boolean,
+    Number,
+    Integer,
+    String,
+    Table,
+    Function,
+    /// The only one that scripts can get hold of is `json.null`.
+    LightUserdata,
+    Userdata,
+    Thread,
+    Buffer,
+    Vector,
+}
+
+impl Kind {
+    /// With its article, for sentences.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nil => "nil",
+            Self::Boolean => "a boolean",
+            Self::Number => "a number",
+            Self::Integer => "an integer",
+            Self::String => "a string",
+            Self::Table => "a table",
+            Self::Function => "a function",
+            Self::LightUserdata => "json.null",
+            Self::Userdata => "a userdata",
+            Self::Thread => "a coroutine",
+            Self::Buffer => "a buffer",
+            Self::Vector => "a vector",
+        }
+    }
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Its result is on top.
+    Returned,
+    /// The error object is on top.
+    Raised,
+    /// The memory limit was hit and nothing caught that.
+    OutOfMemory,
+}
+
+/// The stack of the VM's main thread, within one protected call.
+pub(crate) struct Stack {
+    state: *mut ffi::lua_State,
+}
+
+impl Stack {
+    /// # Safety
+    /// `state` is valid while the value lives, on its own thread, and inside a protected call, which takes the errors
+    /// that methods raise.
+    pub(crate) unsafe fn new(state: *mut ffi::lua_State) -> Self {
+        Self { state }
+    }
+
+    /// Place of the topmost value.
+    pub(crate) fn top(&self) -> Position {
+        // SAFETY: `state` is valid, see `new`.
+        Position(unsafe { ffi::lua_gettop(self.state) })
+    }
+
+    /// Drops all above `position`.
+    pub(crate) fn cut(&mut self, position: Position) {
+        assert!(position.0 <= self.top().0);
+        // SAFETY: shrinks only, checked above.
+        unsafe { ffi::lua_settop(self.state, position.0) }
+    }
+
+    /// Drops the topmost value.
+    pub(crate) fn pop(&mut self) {
+        let top = self.top().0;
+        assert!(top > 0);
+        // SAFETY: there is a value to drop, checked above.
+        unsafe { ffi::lua_settop(self.state, top - 1) }
+    }
+
+    pub(crate) fn kind(&self, position: Position) -> Kind {
+        // SAFETY: a place with a value, checked by `index`.
+        match unsafe { ffi::lua_type(self.state, self.index(position)) } {
+            ffi::LUA_TBOOLEAN => Kind::Boolean,
+            ffi::LUA_TNUMBER => Kind::Number,
+            ffi::LUA_TINTEGER => Kind::Integer,
+            ffi::LUA_TSTRING => Kind::String,
+            ffi::LUA_TTABLE => Kind::Table,
+            ffi::LUA_TFUNCTION => Kind::Function,
+            ffi::LUA_TLIGHTUSERDATA => Kind::LightUserdata,
+            ffi::LUA_TUSERDATA => Kind::Userdata,
+            ffi::LUA_TTHREAD => Kind::Thread,
+            ffi::LUA_TBUFFER => Kind::Buffer,
+            ffi::LUA_TVECTOR => Kind::Vector,
+            _ => Kind::Nil,
+        }
+    }
+
+    pub(crate) fn boolean(&self, position: Position) -> bool {
+        // SAFETY: a place with a value, checked by `index`.
+        unsafe { ffi::lua_toboolean(self.state, self.index(position)) != 0 }
+    }
+
+    /// 0 if it is no number.
+    pub(crate) fn number(&self, position: Position) -> f64 {
+        // SAFETY: a place with a value, checked by `index`.
+        unsafe { ffi::lua_tonumber(self.state, self.index(position)) }
+    }
+
+    /// 0 if it is no 64-bit integer.
+    pub(crate) fn integer(&self, position: Position) -> i64 {
+        // SAFETY: a place with a value, checked by `index`; the flag may be null.
+        unsafe { ffi::lua_tointeger64(self.state, self.index(position), ptr::null_mut()) }
+    }
+
+    /// The bytes of a string. They stay as long as the stack is not changed, which the borrow sees to.
+    pub(crate) fn bytes(&self, position: Position) -> &[u8] {
+        assert_eq!(self.kind(position), Kind::String);
+        let mut length = 0;
+        // SAFETY: it is a string, checked above, so nothing is converted and the pointer is to `length` bytes.
+        unsafe {
+            let bytes = ffi::lua_tolstring(self.state, position.0, &raw mut length);
+            std::slice::from_raw_parts(bytes.cast(), length)
+        }
+    }
+
+    pub(crate) fn push_nil(&mut self) {
+        // SAFETY: makes room by itself.
+        unsafe { ffi::lua_pushnil(self.state) }
+    }
+
+    pub(crate) fn push_boolean(&mut self, value: bool) {
+        // SAFETY: makes room by itself.
+        unsafe { ffi::lua_pushboolean(self.state, c_int::from(value)) }
+    }
+
+    pub(crate) fn push_number(&mut self, value: f64) {
+        // SAFETY: makes room by itself.
+        unsafe { ffi::lua_pushnumber(self.state, value) }
+    }
+
+    pub(crate) fn push_bytes(&mut self, value: &[u8]) {
+        // SAFETY: Luau copies `length` bytes from the pointer.
+        unsafe {
+            ffi::lua_pushlstring(self.state, value.as_ptr().cast(), value.len());
+        }
+    }
+
+    /// A new table with room for so many elements and fields.
+    pub(crate) fn push_table(&mut self, elements: u16, fields: u16) -> Position {
+        // SAFETY: the counts are small and not negative.
+        unsafe { ffi::lua_createtable(self.state, c_int::from(elements), c_int::from(fields)) }
+        self.top()
+    }
+
+    /// The same value once more, on top.
+    pub(crate) fn push_copy(&mut self, position: Position) {
+        // SAFETY: a place with a value, checked by `index`.
+        unsafe { ffi::lua_pushvalue(self.state, self.index(position)) }
+    }
+
+    pub(crate) fn push_pin(&mut self, pin: Pin) {
+        // SAFETY: the registry is a table at any time.
+        unsafe {
+            ffi::lua_rawgeti(self.state, ffi::LUA_REGISTRYINDEX, pin.0.into());
+        }
+    }
+
+    /// Drops all values.
+    pub(crate) fn clear(&mut self) {
+        // SAFETY: shrinks only.
+        unsafe { ffi::lua_settop(self.state, 0) }
+    }
+
+    /// Keeps the first `N` values, in their order.
+    pub(crate) fn pin_all<const N: usize>(&mut self) -> [Pin; N] {
+        let mut position = Position(0);
+        std::array::from_fn(|_| {
+            position = position.after();
+            self.pin(position)
+        })
+    }
+
+    /// Keeps the value for the life of the VM.
+    fn pin(&mut self, position: Position) -> Pin {
+        // SAFETY: a place with a value, checked by `index`.
+        Pin(unsafe { ffi::lua_ref(self.state, self.index(position)) })
+    }
+
+    /// `table[name] = top`, without metamethods; drops the top.
+    pub(crate) fn set_field(&mut self, table: Position, name: &CStr) {
+        self.assert_table_below(table, 1);
+        // SAFETY: a table with a value above it, checked above; a read-only one raises.
+        unsafe { ffi::lua_rawsetfield(self.state, table.0, name.as_ptr()) }
+    }
+
+    /// Pushes `table[name]`, without metamethods.
+    pub(crate) fn push_field(&mut self, table: Position, name: &CStr) -> Position {
+        self.assert_table_below(table, 0);
+        // SAFETY: a table, checked above.
+        unsafe { ffi::lua_rawgetfield(self.state, table.0, name.as_ptr()) };
+        self.top()
+    }
+
+    /// `table[index] = top`, without metamethods; drops the top.
+    pub(crate) fn set_element(&mut self, table: Position, index: i32) {
+        self.assert_table_below(table, 1);
+        // SAFETY: a table with a value above it, checked above.
+        unsafe { ffi::lua_rawseti(self.state, table.0, index.into()) }
+    }
+
+    /// Pushes `table[index]`, without metamethods.
+    pub(crate) fn push_element(&mut self, table: Position, index: i32) -> Position {
+        self.assert_table_below(table, 0);
+        // SAFETY: a table, checked above.
+        unsafe { ffi::lua_rawgeti(self.state, table.0, index.into()) };
+        self.top()
+    }
+
+    /// `table[key] = value` with the key below the value on top, without metamethods; drops both.
+    pub(crate) fn set_entry(&mut self, table: Position) {
+        self.assert_table_below(table, 2);
+        // SAFETY: a table with two values above it, checked above; a key of nil or NaN raises.
+        unsafe { ffi::lua_rawset(self.state, table.0) }
+    }
+
+    /// Pushes the entry at or after `cursor` (from 0), key below value, and gives the cursor of the one after it.
+    /// The table must not change between.
+    pub(crate) fn push_next(&mut self, table: Position, cursor: i32) -> Option<i32> {
+        self.assert_table_below(table, 0);
+        assert!(cursor >= 0);
+        // SAFETY: a table and a cursor not below 0, checked above; one past the end gives -1.
+        let next = unsafe { ffi::lua_rawiter(self.state, table.0, cursor) };
+        (next >= 0).then_some(next)
+    }
+
+    /// Gives the table at `position` the pinned table as metatable.
+    pub(crate) fn set_metatable(&mut self, position: Position, metatable: Pin) {
+        self.assert_table_below(position, 0);
+        self.push_pin(metatable);
+        assert_eq!(self.kind(self.top()), Kind::Table);
+        // SAFETY: a table on top and a table below, checked above.
+        unsafe {
+            ffi::lua_setmetatable(self.state, position.0);
+        }
+    }
+
+    /// Whether that is the metatable of the table at `position`.
+    pub(crate) fn has_metatable(&mut self, position: Position, metatable: Pin) -> bool {
+        self.assert_table_below(position, 0);
+        let top = self.top();
+        // SAFETY: a table, checked above; both values are compared without metamethods while they are on the stack.
+        let same = unsafe {
+            ffi::lua_getmetatable(self.state, position.0) != 0 && {
+                self.push_pin(metatable);
+                ffi::lua_rawequal(self.state, top.0 + 1, top.0 + 2) != 0
+            }
+        };
+        self.cut(top);
+        same
+    }
+
+    /// Makes the table read-only.
+    pub(crate) fn freeze(&mut self, table: Position) {
+        self.assert_table_below(table, 0);
+        // SAFETY: a table, checked above.
+        unsafe { ffi::lua_setreadonly(self.state, table.0, 1) }
+    }
+
+    /// Makes the table the globals of this thread and of the coroutines it makes; what is loaded from now on is bound to
+    /// it. Luau resolves names such as `math.floor` when it loads code, and looks them up among the *thread's* globals
+    /// even if the code is bound to another table, so binding alone would leak them.
+    pub(crate) fn set_globals(&mut self, table: Position) {
+        self.push_copy(table);
+        self.assert_table_below(self.top(), 0);
+        // SAFETY: a table on top, checked above; both calls only set a field, the second tells Luau that names mean what
+        // they say, which allows its fast paths.
+        unsafe {
+            ffi::lua_replace(self.state, ffi::LUA_GLOBALSINDEX);
+            ffi::lua_setsafeenv(self.state, ffi::LUA_GLOBALSINDEX, 1);
+        }
+    }
+
+    /// Pushes the program's function, bound to the thread's globals; false if Luau refused, with its message on top.
+    pub(crate) fn load(&mut self, program: &Program) -> bool {
+        let bytecode = program.bytecode();
+        // SAFETY: the bytecode was made by the compiler of this very process, see `Program`; Luau copies it. 0 stands for
+        // the thread's globals.
+        let status = unsafe {
+            ffi::luau_load(self.state, program.chunk_name().as_ptr(), bytecode.as_ptr().cast(), bytecode.len(), 0)
+        };
+        status == ffi::LUA_OK
+    }
+
+    /// Calls the function below the `arguments` topmost values, protected. Function and arguments give way to one
+    /// value: its first result or the error. `handler` sees the error before the frames are gone.
+    pub(crate) fn call(&mut self, arguments: u8, handler: Position) -> Status {
+        let arguments = c_int::from(arguments);
+        assert!(handler.0 < self.top().0 - arguments);
+        // SAFETY: handler, function and arguments are there, in this order, checked above.
+        match unsafe { ffi::lua_pcall(self.state, arguments, 1, handler.0) } {
+            ffi::LUA_OK => Status::Returned,
+            ffi::LUA_ERRMEM => Status::OutOfMemory,
+            _ => Status::Raised,
+        }
+    }
+
+    /// Seeds what makes addresses in texts (`table: 0x…`) meaningless outside this VM.
+    pub(crate) fn scramble_addresses(&mut self, key: [u64; 4]) {
+        // SAFETY: only sets numbers.
+        unsafe { ffi::lua_setpointerencodekey(self.state, key[0], key[1], key[2], key[3]) }
+    }
+
+    /// The position for C, after checking that a value is there.
+    fn index(&self, position: Position) -> c_int {
+        assert!(position.0 > 0 && position.0 <= self.top().0);
+        position.0
+    }
+
+    /// A table at `position`, and at least `above` values on top of it.
+    fn assert_table_below(&self, position: Position, above: c_int) {
+        assert!(position.0 + above <= self.top().0 && self.kind(position) == Kind::Table);
+    }
+}
