@@ -1,0 +1,139 @@
+//! Puts the parts together: boot, workers, feed; and takes them apart in order.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sandbox::{Engine, Limits};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::boot::boot;
+use crate::cache::Writer;
+use crate::feed::{self, Link};
+use crate::listen::{self, ListenError};
+use crate::metrics::Metrics;
+use crate::release::{Serving, Trust};
+use crate::settings::Settings;
+use crate::worker;
+
+/// What the threads may take above the drain deadline: a script that runs at the deadline ends within its wall limit.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// How long listening is held back for the release on disk: about 2,000 scripts of ordinary size.
+const BOOT_WAIT: Duration = Duration::from_secs(2);
+
+/// Why an executor does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be had.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The operating system gives no thread.
+    #[error("start a thread")]
+    Thread(#[source] std::io::Error),
+    /// The cache directory can't be used.
+    #[error("prepare the cache directory")]
+    Cache(#[source] std::io::Error),
+}
+
+/// A running executor. Dropping it without [`Executor::drain`] leaves its threads running.
+pub struct Executor {
+    address: SocketAddr,
+    serving: Arc<Serving>,
+    drain: Duration,
+    stop: CancellationToken,
+    workers_done: Receiver<()>,
+    goodbye: CancellationToken,
+    control_done: Receiver<()>,
+}
+
+impl Executor {
+    /// Loads what is on this machine, listens, and follows the feed. Returns when requests are answered.
+    ///
+    /// # Errors
+    /// [`StartError`]. A missing release is none: it makes `/readyz` say so.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        let limits = Limits::default();
+        let trust = Trust { stack: settings.stack, keys: settings.public_keys, limits: limits.clone() };
+        let cache = settings.cache_dir.as_deref().map(Writer::start).transpose().map_err(StartError::Cache)?;
+        let serving = Arc::new(Serving::new(Arc::new(Metrics::default()), cache));
+        let engine = Engine::start().map_err(StartError::Thread)?;
+        let listeners = listen::bind_all(settings.listen, settings.threads)?;
+        let address = listeners[0].local_addr().map_err(StartError::Thread)?;
+
+        let (stop, goodbye) = (CancellationToken::new(), CancellationToken::new());
+        let (control_alive, control_done) = mpsc::channel();
+        let (booted, boot_done) = mpsc::channel::<()>();
+        let link = Link {
+            addresses: settings.feed,
+            token: settings.feed_token,
+            executor: Uuid::now_v7().to_string(),
+            node: settings.node,
+        };
+        let (cache_dir, config) = (settings.cache_dir, settings.release_config);
+        let control = {
+            let (serving, goodbye) = (Arc::clone(&serving), goodbye.clone());
+            move || {
+                if let Some(boot) = boot(cache_dir.as_deref(), &config, &trust) {
+                    serving.activate(Arc::new(boot.release), boot.source);
+                }
+                drop(booted);
+                feed::follow(link, serving, Arc::new(trust), goodbye);
+                drop(control_alive);
+            }
+        };
+        thread::Builder::new()
+            .name("control".into())
+            .stack_size(crate::STACK_BYTES)
+            .spawn(control)
+            .map_err(StartError::Thread)?;
+        // What is on disk should answer from the first request on; a large release may be late, `/readyz` says so then.
+        wait("boot", &boot_done, BOOT_WAIT);
+
+        let (done, workers_done) = mpsc::channel();
+        let parts = worker::Parts {
+            serving: Arc::clone(&serving),
+            engine,
+            limits,
+            token: settings.token,
+            stop: stop.clone(),
+            drain: settings.drain,
+            done,
+        };
+        for (index, listener) in listeners.into_iter().enumerate() {
+            worker::spawn(index, listener, parts.clone()).map_err(StartError::Thread)?;
+        }
+        tracing::info!(%address, workers = settings.threads, "listening");
+        Ok(Self { address, serving, drain: settings.drain, stop, workers_done, goodbye, control_done })
+    }
+
+    /// Where HTTP is answered.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends in order: `/readyz` says no, sockets close, running requests end, the manager is told, the disk cache is
+    /// written. Every step has its deadline; what does not end in time is logged and left.
+    pub fn drain(self) {
+        self.serving.begin_drain();
+        self.stop.cancel();
+        wait("workers", &self.workers_done, self.drain + GRACE);
+        // Only now: until the last answer, managers must count this executor among those that may answer.
+        self.goodbye.cancel();
+        wait("feed", &self.control_done, GRACE);
+        if !self.serving.finish_cache(GRACE) {
+            tracing::warn!("the disk cache was not written in time");
+        }
+    }
+}
+
+/// Waits until every sender of `done` is gone.
+fn wait(what: &str, done: &Receiver<()>, deadline: Duration) {
+    let begun = Instant::now();
+    if done.recv_timeout(deadline) == Err(RecvTimeoutError::Timeout) {
+        tracing::warn!(what, waited_ms = begun.elapsed().as_millis(), "not done in time; going on without");
+    }
+}

@@ -1,0 +1,53 @@
+//! `moonswarm-executor`: settings → telemetry → boot → serve → drain.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use executor::settings::{Command, CommandLine, Flags, Settings};
+use executor::{Executor, health, shutdown};
+
+/// Exit code for settings that can't be used, as clap gives it for flags that it does not know.
+const EXIT_SETTINGS: u8 = 2;
+
+fn main() -> ExitCode {
+    let command_line = CommandLine::parse();
+    match command_line.command {
+        Some(Command::Health { url }) => match health::check(&url) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => fail(1, &err.to_string()),
+        },
+        Some(Command::Serve(flags)) => serve(*flags),
+        None => serve(command_line.flags),
+    }
+}
+
+fn serve(flags: Flags) -> ExitCode {
+    let settings = match Settings::try_from(flags) {
+        Ok(settings) => settings,
+        Err(err) => return fail(EXIT_SETTINGS, &err.to_string()),
+    };
+    if let Err(err) = telemetry::init(&settings.log_filter, settings.log_format) {
+        return fail(EXIT_SETTINGS, &format!("`--log` is `{}`: {err}", settings.log_filter));
+    }
+    match run(settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => fail(1, &format!("{err:#}")),
+    }
+}
+
+fn run(settings: Settings) -> anyhow::Result<()> {
+    // Listened for before anything starts, so that an early signal drains too.
+    let ending = shutdown::Ending::listen(settings.lifeline)?;
+    let executor = Executor::start(settings)?;
+    let reason = ending.wait();
+    tracing::info!(reason, "draining");
+    executor.drain();
+    tracing::info!("stopped");
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the log is not set up yet, or the program is a one-shot command")]
+fn fail(code: u8, message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,132 @@
+//! A release that is ready to run: verified, every script compiled, every header value made.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use contract::bundle::{Bundle, Sources};
+use contract::release::{Scripts, Signed, SignedRelease, Statement};
+use contract::{ScriptName, TenantName, Version};
+use http::HeaderValue;
+
+/// The scripts of one tenant.
+pub type Tenant = HashMap<ScriptName, Arc<Script>>;
+
+/// A release that is ready to run. Immutable, but for the note of when it began to answer.
+///
+/// Releases share the tenants and scripts that did not change between them.
+#[derive(Debug)]
+pub struct Active {
+    pub(super) statement: Statement,
+    pub(super) signed: Signed,
+    // INVARIANT: `tenants` holds exactly the scripts of `scripts`, and `scripts` has the digest of `statement`.
+    pub(super) scripts: Scripts,
+    pub(super) tenants: HashMap<TenantName, Arc<Tenant>>,
+    pub(super) number_header: HeaderValue,
+    pub(super) served: OnceLock<Served>,
+}
+
+/// One compiled script.
+#[derive(Debug)]
+pub struct Script {
+    /// Its version.
+    pub version: Version,
+    /// Value of the version header.
+    pub version_header: HeaderValue,
+    /// The compiled code.
+    pub program: sandbox::Program,
+    /// What it was compiled from, kept for the disk cache.
+    pub source: Arc<[u8]>,
+}
+
+/// How and since when a release answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Served {
+    /// Where it came from.
+    pub source: Source,
+    /// When it was swapped in, wall time, for people.
+    pub since: SystemTime,
+}
+
+/// Where an executor has a release from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The disk cache of an earlier life.
+    Cache,
+    /// The Docker config of a rolling activation.
+    Config,
+    /// A manager.
+    Feed,
+}
+
+impl Source {
+    /// `cache`, `config` or `feed`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Cache => "cache",
+            Self::Config => "config",
+            Self::Feed => "feed",
+        }
+    }
+}
+
+/// Why there is nothing to run under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The tenant has no script at all.
+    Tenant,
+    /// The tenant has others.
+    Script,
+}
+
+impl Active {
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.statement.number
+    }
+
+    /// Its number as value of the release header.
+    pub fn number_header(&self) -> &HeaderValue {
+        &self.number_header
+    }
+
+    /// What was signed.
+    pub fn statement(&self) -> &Statement {
+        &self.statement
+    }
+
+    /// Every script it has, by name, not compiled.
+    pub fn scripts(&self) -> &Scripts {
+        &self.scripts
+    }
+
+    /// The script of this name.
+    ///
+    /// # Errors
+    /// Which part of the name is unknown.
+    pub fn find(&self, tenant: &str, script: &str) -> Result<&Arc<Script>, Missing> {
+        self.tenants.get(tenant).ok_or(Missing::Tenant)?.get(script).ok_or(Missing::Script)
+    }
+
+    /// Whether the tenant has a script.
+    pub fn has_tenant(&self, tenant: &str) -> bool {
+        self.tenants.contains_key(tenant)
+    }
+
+    /// How many tenants have a script.
+    pub fn tenant_count(&self) -> usize {
+        self.tenants.len()
+    }
+
+    /// How and since when it answers; `None` while it is only prepared.
+    pub fn served(&self) -> Option<Served> {
+        self.served.get().copied()
+    }
+
+    /// The release as it is written to disk. Copies every source.
+    pub fn to_bundle(&self) -> Bundle {
+        let scripts = self.tenants.values().flat_map(|tenant| tenant.values());
+        let sources: Sources = scripts.map(|script| (script.version.clone(), script.source.to_vec())).collect();
+        Bundle { release: SignedRelease { signed: self.signed.clone(), scripts: self.scripts.clone() }, sources }
+    }
+}

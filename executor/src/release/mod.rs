@@ -1,0 +1,16 @@
+//! Releases in memory: what one holds ([`Active`]), how an offer becomes one ([`mod@prepare`]), and which one answers
+//! ([`Serving`]).
+
+mod active;
+mod offer;
+mod prepare;
+mod refusal;
+mod serving;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use active::{Active, Missing, Script, Served, Source, Tenant};
+pub use offer::{Change, Content, Offer, Trust, Verified};
+pub use prepare::{Known, prepare};
+pub use refusal::Refusal;
+pub use serving::Serving;

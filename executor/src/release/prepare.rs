@@ -1,0 +1,282 @@
+//! From an offer to a release that is ready to run. Pure: no I/O, no clock; the same offer on the same base gives the
+//! same release or the same refusal.
+
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use contract::release::{Entry, Scripts, check_digest};
+use contract::{ScriptName, TenantName, Version};
+use http::HeaderValue;
+
+use super::{Active, Change, Offer, Refusal, Script, Tenant, Trust};
+
+/// The releases at hand.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    /// The one that answers.
+    pub active: Option<Arc<Active>>,
+    /// Those prepared and not yet activated.
+    pub staged: Vec<Arc<Active>>,
+}
+
+impl Known {
+    fn all(&self) -> impl Iterator<Item = &Arc<Active>> {
+        self.active.iter().chain(&self.staged)
+    }
+
+    /// A script that was compiled before from the same source under the same name.
+    fn compiled(&self, tenant: &str, script: &str, version: &Version) -> Option<&Arc<Script>> {
+        self.all().filter_map(|release| release.find(tenant, script).ok()).find(|known| known.version == *version)
+    }
+}
+
+/// Checks `offer` from number to digest, applies its changes to their base, and compiles what was not compiled before.
+///
+/// # Errors
+/// [`Refusal`]; `known` is as it was.
+pub fn prepare(trust: &Trust, known: &Known, offer: Offer) -> Result<Active, Refusal> {
+    let Offer { verified, base: base_number, changes } = offer;
+    let (signed, statement) = verified.into_parts();
+    let number = statement.number;
+    if let Some(active) = known.active.as_ref().filter(|active| number <= active.number()) {
+        return Err(Refusal::NotNewer { number, active: active.number() });
+    }
+    let base = find_base(known, base_number, number)?;
+
+    // What is signed is checked before anything is compiled: compiling is what costs.
+    let mut scripts = base.map(|base| base.scripts.clone()).unwrap_or_default();
+    for change in &changes {
+        check_source(change)?;
+        note(&mut scripts, change);
+    }
+    check_digest(&statement, &scripts).map_err(|err| match base {
+        Some(_) => Refusal::WrongBase { base: base_number, err },
+        None => Refusal::Unverified(err),
+    })?;
+
+    let mut tenants = base.map(|base| base.tenants.clone()).unwrap_or_default();
+    for change in changes {
+        apply(trust, known, &mut tenants, change)?;
+    }
+    let number_header = HeaderValue::from(number);
+    Ok(Active { statement, signed, scripts, tenants, number_header, served: OnceLock::new() })
+}
+
+fn find_base(known: &Known, base: u64, number: u64) -> Result<Option<&Arc<Active>>, Refusal> {
+    if base == 0 {
+        return Ok(None);
+    }
+    known.all().find(|release| release.number() == base).map(Some).ok_or(Refusal::UnknownBase { number, base })
+}
+
+fn check_source(change: &Change) -> Result<(), Refusal> {
+    let Some(content) = &change.content else { return Ok(()) };
+    let (tenant, script) = (change.tenant.clone(), change.script.clone());
+    if Version::of(&content.source) != content.entry.version {
+        return Err(Refusal::WrongSource { tenant, script, version: content.entry.version.to_string() });
+    }
+    if content.source.len() != content.entry.size as usize {
+        let (bytes, size) = (content.source.len(), content.entry.size);
+        return Err(Refusal::WrongSize { tenant, script, bytes, size });
+    }
+    Ok(())
+}
+
+fn note(scripts: &mut Scripts, Change { tenant, script, content }: &Change) {
+    if let Some(content) = content {
+        scripts.entry(tenant.clone()).or_default().insert(script.clone(), content.entry.clone());
+    } else if let Some(of_tenant) = scripts.get_mut(tenant) {
+        of_tenant.remove(script);
+        if of_tenant.is_empty() {
+            scripts.remove(tenant);
+        }
+    }
+}
+
+fn apply(
+    trust: &Trust,
+    known: &Known,
+    tenants: &mut HashMap<TenantName, Arc<Tenant>>,
+    change: Change,
+) -> Result<(), Refusal> {
+    let Change { tenant, script, content } = change;
+    let Some(content) = content else {
+        if let Some(of_tenant) = tenants.get_mut(&tenant) {
+            Arc::make_mut(of_tenant).remove(&script);
+            if of_tenant.is_empty() {
+                tenants.remove(&tenant);
+            }
+        }
+        return Ok(());
+    };
+    let version = content.entry.version.clone();
+    let compiled = match known.compiled(tenant.as_str(), script.as_str(), &version) {
+        Some(compiled) => Arc::clone(compiled),
+        None => {
+            let program = sandbox::compile(&file_name(&content.entry, &script), &content.source, &trust.limits)
+                .map_err(|refusal| Refusal::Gate { tenant: tenant.clone(), script: script.clone(), refusal })?;
+            let version_header = HeaderValue::from_str(version.as_str()).expect("hex digits are a header value");
+            Arc::new(Script { version, version_header, program, source: content.source })
+        }
+    };
+    Arc::make_mut(tenants.entry(tenant).or_default()).insert(script, compiled);
+    Ok(())
+}
+
+/// The script's file as its author knows it: the last part of the bucket object.
+fn file_name(entry: &Entry, script: &ScriptName) -> String {
+    match entry.object.rsplit('/').next() {
+        Some(file) if !file.is_empty() => file.to_owned(),
+        _ => format!("{script}.luau"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::release::testing::{Signer, remove, write};
+
+    fn version_of<'a>(release: &'a Active, tenant: &str, script: &str) -> &'a str {
+        release.find(tenant, script).unwrap().version.as_str()
+    }
+
+    fn running(release: Active) -> Known {
+        Known { active: Some(Arc::new(release)), staged: Vec::new() }
+    }
+
+    #[test]
+    fn a_whole_release_holds_every_script() {
+        let signer = Signer::new();
+        let offer = signer.offer(1, 0, vec![write("acme", "risk", "return 1"), write("zoo", "ape", "return 2")]);
+
+        let release = prepare(&signer.trust(), &Known::default(), offer).unwrap();
+
+        assert_eq!((release.number(), release.tenant_count()), (1, 2));
+        assert_eq!(version_of(&release, "acme", "risk"), Version::of(b"return 1").as_str());
+        assert_eq!(release.find("acme", "ape").unwrap_err(), crate::release::Missing::Script);
+        assert_eq!(release.find("nobody", "ape").unwrap_err(), crate::release::Missing::Tenant);
+    }
+
+    #[test]
+    fn changes_apply_to_their_base_and_leave_it_as_it_was() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let whole =
+            vec![write("acme", "risk", "return 1"), write("acme", "rate", "return 2"), write("zoo", "ape", "return 3")];
+        let known = running(prepare(&trust, &Known::default(), signer.offer_and_keep(1, 0, whole)).unwrap());
+
+        let changes = vec![write("acme", "risk", "return 10"), remove("zoo", "ape")];
+        let release = prepare(&trust, &known, signer.offer(2, 1, changes)).unwrap();
+
+        assert_eq!(version_of(&release, "acme", "risk"), Version::of(b"return 10").as_str());
+        assert_eq!(version_of(&release, "acme", "rate"), Version::of(b"return 2").as_str());
+        assert!(!release.has_tenant("zoo"));
+        assert!(known.active.unwrap().has_tenant("zoo"));
+    }
+
+    #[test]
+    fn a_base_may_be_a_release_that_is_only_prepared() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let first = signer.offer_and_keep(1, 0, vec![write("acme", "risk", "return 1")]);
+        let staged = prepare(&trust, &Known::default(), first).unwrap();
+        let known = Known { active: None, staged: vec![Arc::new(staged)] };
+
+        let release = prepare(&trust, &known, signer.offer(2, 1, vec![write("acme", "rate", "return 2")])).unwrap();
+
+        assert_eq!(contract::release::count(release.scripts()), 2);
+    }
+
+    #[test]
+    fn what_did_not_change_is_not_compiled_again() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let scripts = vec![write("acme", "risk", "return 1"), write("acme", "rate", "return 2")];
+        let known = running(prepare(&trust, &Known::default(), signer.offer_and_keep(1, 0, scripts.clone())).unwrap());
+
+        let release = prepare(&trust, &known, signer.offer(2, 0, scripts)).unwrap();
+
+        let before = known.active.as_ref().unwrap().find("acme", "risk").unwrap();
+        assert!(Arc::ptr_eq(before, release.find("acme", "risk").unwrap()));
+    }
+
+    #[test]
+    fn an_unknown_base_asks_for_the_whole_release() {
+        let signer = Signer::new();
+        let offer = signer.offer(8, 7, vec![write("acme", "risk", "return 1")]);
+
+        let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
+
+        assert_eq!(refusal.code(), "unknown_base");
+        insta::assert_snapshot!(refusal, @"release 8 is given as changes of release 7, which is not here; send the whole release");
+    }
+
+    #[test]
+    fn a_base_with_other_content_asks_for_the_whole_release() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let known = {
+            let other = signer.offer(1, 0, vec![write("acme", "risk", "return 'other'")]);
+            running(prepare(&trust, &Known::default(), other).unwrap())
+        };
+        signer.offer_and_keep(1, 0, vec![write("acme", "risk", "return 1")]);
+
+        let refusal = prepare(&trust, &known, signer.offer(2, 1, vec![write("acme", "rate", "return 2")])).unwrap_err();
+
+        assert_eq!(refusal.code(), "unknown_base");
+    }
+
+    #[test]
+    fn scripts_that_were_not_signed_are_refused() {
+        let signer = Signer::new();
+        let mut offer = signer.offer(1, 0, vec![write("acme", "risk", "return 1")]);
+        offer.changes.push(write("acme", "more", "return 2"));
+
+        let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
+
+        assert_eq!(refusal.code(), "bad_signature");
+    }
+
+    #[test]
+    fn a_number_that_is_not_newer_is_refused() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let first = signer.offer_and_keep(5, 0, vec![write("acme", "risk", "return 1")]);
+        let known = running(prepare(&trust, &Known::default(), first).unwrap());
+
+        for number in [4, 5] {
+            let refusal = prepare(&trust, &known, signer.offer(number, 0, Vec::new())).unwrap_err();
+            assert_eq!(refusal.code(), "conflict");
+            assert!(refusal.to_string().contains("is not newer than release 5"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_not_its_version_or_size_is_refused() {
+        let signer = Signer::new();
+        let mut offer = signer.offer(1, 0, vec![write("acme", "risk", "return 1")]);
+        let content = offer.changes[0].content.as_mut().unwrap();
+        let right = std::mem::replace(&mut content.source, b"return 2".as_slice().into());
+
+        let refusal = prepare(&signer.trust(), &Known::default(), offer.clone()).unwrap_err();
+        assert_eq!(refusal.code(), "bad_signature");
+        assert_eq!(refusal.script().unwrap().1.as_str(), "risk");
+
+        let content = offer.changes[0].content.as_mut().unwrap();
+        (content.source, content.entry.size) = (right, 9);
+        let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
+        insta::assert_snapshot!(refusal, @"source of `acme/risk` has 8 bytes, its release says 9");
+    }
+
+    #[test]
+    fn a_syntax_error_names_script_file_and_line() {
+        let signer = Signer::new();
+        let offer = signer.offer(1, 0, vec![write("acme", "risk", "local x =\nreturn }")]);
+
+        let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
+
+        assert_eq!(refusal.code(), "script_refused");
+        let text = telemetry::chain(&refusal);
+        assert!(text.starts_with("`acme/risk` does not compile: ") && text.contains("risk.luau:2:"), "{text}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The executor as callers and managers see it: in process on port 0, with a manager that the test speaks for, and as a
+//! program.
+
+#![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
+
+mod caller;
+mod drain;
+mod feed;
+mod http;
+mod manager;
+mod program;
+mod releases;
+mod world;

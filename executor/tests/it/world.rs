@@ -1,0 +1,60 @@
+//! An executor in this process, with a directory of its own and a key that it trusts.
+
+use std::time::Duration;
+
+use executor::Executor;
+use executor::settings::Settings;
+use telemetry::LogFormat;
+use tempfile::TempDir;
+
+use crate::caller::Caller;
+use crate::releases::{Script, Signer};
+
+pub(crate) struct World {
+    pub(crate) signer: Signer,
+    pub(crate) settings: Settings,
+    pub(crate) dir: TempDir,
+}
+
+impl World {
+    /// Nothing runs yet; `settings` may still be changed.
+    pub(crate) fn new() -> Self {
+        let (signer, dir) = (Signer::new(), tempfile::tempdir().unwrap());
+        let settings = Settings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            feed: Vec::new(),
+            stack: "dev".into(),
+            public_keys: signer.public_keys(),
+            token: None,
+            feed_token: None,
+            cache_dir: None,
+            release_config: dir.path().join("logic.lua"),
+            node: "here".into(),
+            threads: 2,
+            drain: Duration::from_secs(5),
+            log_filter: "info".into(),
+            log_format: LogFormat::Json,
+            lifeline: false,
+        };
+        Self { signer, settings, dir }
+    }
+
+    /// With a release in the place of the Docker config.
+    pub(crate) fn with_release(scripts: &[Script<'_>]) -> Self {
+        let world = Self::new();
+        let bundle = world.signer.bundle(1, scripts).encode().unwrap();
+        fs_err::write(&world.settings.release_config, bundle).unwrap();
+        world
+    }
+
+    pub(crate) fn start(&self) -> Executor {
+        Executor::start(self.settings.clone()).unwrap()
+    }
+}
+
+/// An executor that runs `scripts`, and a caller of it.
+pub(crate) async fn running(scripts: &[Script<'_>]) -> (World, Caller) {
+    let world = World::with_release(scripts);
+    let caller = Caller::connect(world.start().address()).await;
+    (world, caller)
+}
