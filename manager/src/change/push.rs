@@ -1,0 +1,133 @@
+//! A new content of a script.
+
+use bytes::Bytes;
+use contract::Version;
+use contract::api::Activation;
+use contract::ids::{ScriptName, TenantName, object_of};
+use contract::release::Entry;
+use tokio::sync::oneshot;
+
+use super::{ChangeError, Changed, Condition, Conflict, release};
+use crate::bucket::{BucketError, META_AUTHOR, META_VERSION, Metadata, ObservedObject};
+use crate::context::Context;
+use crate::plan::Change;
+use crate::releaser::Request;
+use crate::releases::now_ms;
+
+/// What is to run.
+#[derive(Debug)]
+pub struct Push {
+    /// Whose script.
+    pub tenant: TenantName,
+    /// Which.
+    pub script: ScriptName,
+    /// Its content.
+    pub source: Bytes,
+    /// Who asks.
+    pub author: String,
+    /// For what state of the script.
+    pub condition: Condition,
+    /// How executors are moved.
+    pub activation: Activation,
+    /// Why, for the release.
+    pub reason: String,
+}
+
+/// Judges the source, writes it to the bucket and releases it.
+///
+/// # Errors
+/// [`ChangeError`]. With `Release` and `Slow` the bucket already has the new content.
+pub async fn push(context: &Context, push: Push) -> Result<Changed, ChangeError> {
+    let current = context.now().ok_or(ChangeError::NotReady)?;
+    let running = current.release.entry(&push.tenant, &push.script).cloned();
+    // A script stays in the object it came in: else generations of two objects would have to be compared by authors.
+    let object = running.as_ref().map_or_else(|| object_of(&push.tenant, &push.script), |entry| entry.object.clone());
+    context.gate.check(&object, push.source.clone()).await.map_err(ChangeError::Refused)?;
+
+    let version = Version::of(&push.source);
+    let refused = context.refusals.get(&object).map(|refused| refused.generation);
+    if let Some(running) = &running
+        && running.version == version
+        && refused.is_none()
+        && may_stay(push.condition, running.generation)
+    {
+        let release = current.release.number();
+        return Ok(Changed { entry: Some(running.clone()), release, unchanged: true, created: false, rolled: None });
+    }
+
+    let _mark = context.writing.begin(&object);
+    let known = running.as_ref().map(|running| running.generation).max(refused);
+    let written = write(context, &push, &object, &version, known, running.as_ref()).await?;
+    let entry = Entry {
+        version,
+        generation: written.generation,
+        object,
+        size: u32::try_from(push.source.len()).unwrap_or(u32::MAX),
+        pushed_at_ms: if written.written_at_ms > 0 { written.written_at_ms } else { now_ms() },
+        pushed_by: push.author,
+    };
+    let (reply, answer) = oneshot::channel();
+    let request = Request {
+        tenant: push.tenant.clone(),
+        script: push.script.clone(),
+        change: Change::Set(entry.clone()),
+        source: push.source,
+        reason: push.reason,
+        activation: push.activation,
+        reply,
+    };
+    let committed = release(context, request, answer)
+        .await
+        .map_err(|err| err.explain(&push.tenant, &push.script, push.condition))?;
+    let created = running.is_none();
+    Ok(Changed { entry: Some(entry), release: committed.release, unchanged: false, created, rolled: committed.rolled })
+}
+
+fn may_stay(condition: Condition, running: i64) -> bool {
+    match condition {
+        Condition::Observed | Condition::Present => true,
+        Condition::Absent => false,
+        Condition::Generation(generation) => generation == running,
+    }
+}
+
+/// Writes under the author's condition. `known` is the generation that this manager believes to be live.
+async fn write(
+    context: &Context,
+    push: &Push,
+    object: &str,
+    version: &Version,
+    known: Option<i64>,
+    running: Option<&Entry>,
+) -> Result<ObservedObject, ChangeError> {
+    let generation_match = match (push.condition, known) {
+        (Condition::Absent, None) => 0,
+        (Condition::Absent, Some(_)) if running.is_some() => {
+            return Err(Conflict::with(&push.tenant, &push.script, push.condition, running));
+        }
+        (Condition::Absent | Condition::Observed, known) => known.unwrap_or(0),
+        (Condition::Present, Some(known)) => known,
+        (Condition::Present, None) => return Err(ChangeError::Unknown),
+        (Condition::Generation(generation), _) => generation,
+    };
+    let metadata =
+        Metadata::from([(META_VERSION.to_owned(), version.to_string()), (META_AUTHOR.to_owned(), push.author.clone())]);
+    let attempt = |generation| context.bucket.write(object, push.source.clone(), generation, metadata.clone());
+    match attempt(generation_match).await {
+        Err(BucketError::Conflict { .. }) => {}
+        result => return result.map_err(ChangeError::Bucket),
+    }
+    let live = context.bucket.head(object).await.map_err(ChangeError::Bucket)?;
+    // What this manager believed was wrong. If what is live is gone, or older than what runs, nobody was first: the
+    // object was deleted, or lost against another object of the same script.
+    let generation = live.as_ref().map_or(0, |live| live.generation);
+    let nobody = running.is_none_or(|running| generation < running.generation);
+    let stale = generation == 0 || (running.is_some() && nobody);
+    if push.condition == Condition::Observed && stale && generation != generation_match {
+        match attempt(generation).await {
+            Err(BucketError::Conflict { .. }) => {}
+            result => return result.map_err(ChangeError::Bucket),
+        }
+    }
+    Err(Conflict::over(&push.tenant, &push.script, push.condition, live.as_ref()))
+}
