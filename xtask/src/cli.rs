@@ -1,0 +1,78 @@
+//! What can be typed. The doc comments are the help texts.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Developer commands of Moonswarm.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on this machine: local cloud, manager, executors. No Docker, no cloud account.
+    Dev(DevOptions),
+    /// Prove everything on a real Docker Swarm of three nodes, started here and removed again.
+    E2e(E2eOptions),
+    /// What CI runs: format, lints, tests, docs, dependency checks, e2e.
+    Ci(CiOptions),
+    /// Clean up after an e2e run when its process is gone (started by `e2e` itself).
+    #[command(hide = true)]
+    E2eReaper(ReaperOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cargo xtask dev\n  cargo xtask dev --executors 6 --watch examples --tenant acme")]
+pub(crate) struct DevOptions {
+    /// How many executors to run, 1 to 90.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=90))]
+    pub(crate) executors: u16,
+    /// The manager's port; executors take the next ones, the local cloud the one 99 above.
+    #[arg(long, default_value_t = 7700, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..=65_436))]
+    pub(crate) port: u16,
+    /// Push every `.luau` and `.lua` file of this folder, and again whenever one changes.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) watch: Option<PathBuf>,
+    /// Whose scripts the watched files are.
+    #[arg(long, default_value = "dev", value_name = "TENANT")]
+    pub(crate) tenant: String,
+    /// Log filter of the programs; their whole logs are in `target/dev/`.
+    #[arg(long, default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cargo xtask e2e\n  cargo xtask e2e rolling --json target/e2e/report.json\n\n\
+    Exit codes: 0 all passed, 1 a scenario failed, 3 no Docker engine.")]
+pub(crate) struct E2eOptions {
+    /// Only scenarios whose name contains this text.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Write the report as JSON to this file, also when scenarios fail.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Print the names of the scenarios and end.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Make the measured parts this much shorter (0.1 = a tenth) while developing; the report says so.
+    #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
+    pub(crate) scale: f64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CiOptions {
+    /// Leave out the end-to-end scenarios (they need a Docker engine).
+    #[arg(long)]
+    pub(crate) no_e2e: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReaperOptions {
+    /// The run to clean up after.
+    #[arg(long)]
+    pub(crate) run: String,
+}

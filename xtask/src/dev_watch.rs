@@ -1,0 +1,61 @@
+//! `--watch DIR`: pushes the scripts of a folder, and each again when it changes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use contract::TenantName;
+use notify::{Event, RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// Editors write a file in several steps (truncate, write, rename): changes within this time are one.
+const SETTLE: Duration = Duration::from_millis(30);
+
+/// Changed files that wait to be pushed; more than a folder of rules ever changes at once.
+const CHANGES_MAX: usize = 1024;
+
+/// Pushes what is there, then what changes, until the task is aborted. What goes wrong is told and does not end it.
+pub(crate) async fn watch(folder: PathBuf, tenant: TenantName, moonswarm: PathBuf, manager: String) {
+    if let Err(err) = follow(&folder, &tenant, &moonswarm, &manager).await {
+        eprintln!("error: no longer watching `{}`: {err:#}", folder.display());
+    }
+}
+
+async fn follow(folder: &Path, tenant: &TenantName, moonswarm: &Path, manager: &str) -> Result<()> {
+    let (tell, mut changes) = mpsc::channel(CHANGES_MAX);
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+        for path in event.into_iter().filter(|event| !event.kind.is_access()).flat_map(|event| event.paths) {
+            // A full queue holds the same file already, or so many others that the next save comes before they are done.
+            let _ = tell.try_send(path);
+        }
+    })?;
+    watcher.watch(folder, RecursiveMode::NonRecursive).with_context(|| format!("watch `{}`", folder.display()))?;
+
+    let present = fs_err::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
+    push_all(present.filter(|path| is_script(path)).collect(), tenant, moonswarm, manager).await;
+    while let Some(first) = changes.recv().await {
+        let mut changed = BTreeSet::from([first]);
+        while let Ok(Some(path)) = tokio::time::timeout(SETTLE, changes.recv()).await {
+            changed.insert(path);
+        }
+        changed.retain(|path| is_script(path) && path.is_file());
+        push_all(changed, tenant, moonswarm, manager).await;
+    }
+    Ok(())
+}
+
+/// Pushes through the authors' program, so that the desk's checks and words are the same as theirs.
+async fn push_all(files: BTreeSet<PathBuf>, tenant: &TenantName, moonswarm: &Path, manager: &str) {
+    for file in files {
+        let mut push = tokio::process::Command::new(moonswarm);
+        push.arg("push").arg(&file).args(["--tenant", tenant.as_str(), "--manager", manager, "--wait"]);
+        if let Err(err) = push.status().await {
+            eprintln!("error: push `{}`: {err}", file.display());
+        }
+    }
+}
+
+fn is_script(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "luau" || extension == "lua")
+}

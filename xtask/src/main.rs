@@ -1,0 +1,36 @@
+//! Developer commands: `cargo xtask dev | e2e | ci`. One file per command; this one only dispatches.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
+
+mod ci;
+mod cli;
+mod dev;
+mod dev_log;
+mod dev_watch;
+mod e2e;
+mod shell;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Dev(options) => report(dev::run(options)),
+        Command::E2e(options) => e2e::run(options),
+        Command::Ci(options) => report(ci::run(&options)),
+        Command::E2eReaper(options) => e2e::reaper(&options),
+    }
+}
+
+/// The exit code of a command; its error, with every cause, goes to stderr.
+fn report(result: anyhow::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("error: {err:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
