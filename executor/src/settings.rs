@@ -8,11 +8,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use contract::Token;
 use contract::release::PublicKeys;
 use telemetry::LogFormat;
 use tonic::transport::Endpoint;
-
-use crate::http::token::Token;
 
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]
@@ -206,13 +205,7 @@ fn public_keys(path: Option<&Path>) -> Result<PublicKeys, String> {
 fn read_token(flag: &str, path: Option<&Path>) -> Result<Option<Token>, String> {
     let Some(path) = path else { return Ok(None) };
     let text = fs_err::read_to_string(path).map_err(|err| format!("`{flag}`: {err}"))?;
-    let token = Token::parse(&text).ok_or_else(|| {
-        format!(
-            "`{flag}` is `{}`: expected one line of visible ASCII characters, such as a long random word",
-            path.display()
-        )
-    })?;
-    Ok(Some(token))
+    Token::parse(&text).map(Some).map_err(|err| format!("`{flag}` is `{}`: {err}", path.display()))
 }
 
 fn threads(count: Option<usize>) -> Result<usize, String> {

@@ -9,6 +9,7 @@ use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use contract::Token;
 use prometheus_client::metrics::histogram::Histogram;
 use sandbox::{Call, Engine, Execution, Fault, Limits, Program};
 use tokio::runtime::Builder;
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::{ContextV7, Timestamp, Uuid};
 
 use crate::http::server;
-use crate::http::token::Token;
 use crate::release::Serving;
 use crate::vms::Vms;
 

@@ -32,5 +32,4 @@ pub mod run;
 pub mod serve;
 pub mod settings;
 pub mod swarm;
-pub mod tokens;
 pub mod writing;

@@ -87,7 +87,8 @@ async fn dispatch(worker: &Worker, parts: &Parts, body: Incoming) -> Answer {
 }
 
 fn is_known(worker: &Worker, parts: &Parts) -> bool {
-    worker.token.as_ref().is_none_or(|token| token.is_shown_by(parts.headers.get(header::AUTHORIZATION)))
+    let shown = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    worker.token.as_ref().is_none_or(|token| token.is_shown_in(shown))
 }
 
 fn refuse(worker: &Worker, problem: &Problem) -> Answer {

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use contract::Token;
 use contract::api::{ChangeAnswer, Health, Status};
 use contract::bundle::Bundle;
 use contract::release::{PublicKeys, SigningKey};
@@ -12,7 +13,6 @@ use manager::metrics::Metrics;
 use manager::reconcile::{self, ReconcileError};
 use manager::rolling::Rolling;
 use manager::run::{Manager, Setup};
-use manager::tokens::Token;
 use reqwest::Method;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
