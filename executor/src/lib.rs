@@ -8,7 +8,6 @@ pub mod boot;
 pub mod cache;
 mod executor;
 pub mod feed;
-pub mod health;
 pub mod http;
 mod listen;
 pub mod metrics;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use executor::settings::{Command, CommandLine, Flags, Settings};
-use executor::{Executor, health, shutdown};
+use executor::{Executor, shutdown};
+use telemetry::health;
 
 /// Exit code for settings that can't be used, as clap gives it for flags that it does not know.
 const EXIT_SETTINGS: u8 = 2;

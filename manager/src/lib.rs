@@ -16,7 +16,6 @@ pub mod context;
 pub mod feed;
 pub mod fetch;
 pub mod gate;
-pub mod health;
 pub mod hints;
 pub mod keygen;
 pub mod metrics;

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use manager::settings::{Cli, ServeFlags, Task};
-use manager::{health, keygen, run};
-use telemetry::chain;
+use manager::{keygen, run};
+use telemetry::{chain, health};
 
 /// Bad settings, as clap has it for bad flags.
 const EXIT_SETTINGS: u8 = 2;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             }
             Err(err) => fail(&err),
         },
-        Task::Health(url) => match health::ask(&url) {
+        Task::Health(url) => match health::check(&url) {
             Ok(()) => ExitCode::SUCCESS,
             Err(err) => fail(&err),
         },

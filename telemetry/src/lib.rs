@@ -1,6 +1,9 @@
-//! Logs and metrics set-up, one call each, the same for every program.
+//! How a program is watched: logs and metrics set-up, one call each, and the question of a health check; the same for
+//! every program.
 //!
 //! Levels: ERROR needs a person; WARN is unexpected but work went on; INFO is a change of state.
+
+pub mod health;
 
 use std::io::IsTerminal;
 use std::str::FromStr;
