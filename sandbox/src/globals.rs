@@ -13,6 +13,7 @@ use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
 
 use crate::log::{Level, Log};
+use crate::patterns;
 
 /// Functions and values taken over from Luau as they are.
 const NAMES: &str = "_VERSION assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen rawset select \
@@ -44,9 +45,6 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("utf8", "char charpattern codepoint codes len offset"),
     ("vector", "abs angle ceil clamp create cross dot floor lerp magnitude max min normalize one sign zero"),
 ];
-
-/// Characters that make a pattern more than its own text.
-const MAGIC: &[u8] = b"^$*+?.([%-";
 
 /// What a VM keeps of its globals.
 pub(crate) struct Globals {
@@ -133,9 +131,10 @@ fn host(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Table> {
         })?,
     )?;
     host.raw_set("find", lua.create_function(find)?)?;
+    host.raw_set("isat", lua.create_function(is_at)?)?;
     host.raw_set(
-        "isliteral",
-        lua.create_function(|_, pattern: LuaString| Ok(!pattern.as_bytes().iter().any(|byte| MAGIC.contains(byte))))?,
+        "heaviest",
+        lua.create_function(|_, pattern: LuaString| Ok(patterns::heaviest(&pattern.as_bytes())))?,
     )?;
     host.raw_set(
         "percents",
@@ -151,24 +150,27 @@ fn host(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Table> {
     Ok(host)
 }
 
-/// `string.find` for plain text, linear where Luau's is quadratic: first and last byte of `needle`, from 1.
+/// Where `needle` begins among the `places` bytes of `text` from byte `from` (from 1). Linear, where Luau's own search
+/// is quadratic.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    reason = "positions in a string are whole numbers below 2^53, and `as` keeps others in range"
+    clippy::cast_sign_loss,
+    reason = "the prelude gives whole numbers from 1 to the length of a string, and `as` keeps others in range"
 )]
-fn find(_: &Lua, (text, needle, from): (LuaString, LuaString, f64)) -> mlua::Result<(Option<f64>, Option<f64>)> {
+fn find(_: &Lua, (text, needle, from, places): (LuaString, LuaString, f64, f64)) -> mlua::Result<Option<f64>> {
     let (text, needle) = (text.as_bytes(), needle.as_bytes());
-    let from = match from as i64 {
-        from if from > 0 => usize::try_from(from - 1).unwrap_or(usize::MAX),
-        0 => 0,
-        back => text.len().saturating_sub(usize::try_from(back.unsigned_abs()).unwrap_or(usize::MAX)),
-    };
-    let found = text.get(from..).and_then(|rest| memmem::find(rest, &needle));
-    Ok(match found {
-        Some(at) => (Some((from + at + 1) as f64), Some((from + at + needle.len()) as f64)),
-        None => (None, None),
-    })
+    let from = (from as usize).saturating_sub(1);
+    let end = from.saturating_add(places as usize).saturating_add(needle.len().saturating_sub(1));
+    let range = text.get(from..end.min(text.len())).unwrap_or_default();
+    Ok(memmem::find(range, &needle).map(|at| (from + at + 1) as f64))
+}
+
+/// Whether `needle` is in `text` at byte `at` (from 1).
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as in `find`")]
+fn is_at(_: &Lua, (text, needle, at): (LuaString, LuaString, f64)) -> mlua::Result<bool> {
+    let (text, needle) = (text.as_bytes(), needle.as_bytes());
+    Ok(text.get((at as usize).saturating_sub(1)..).is_some_and(|rest| rest.starts_with(&needle)))
 }
 
 /// The prelude's bytecode, compiled once per process. Without inlining, which would hide the frames that `error`

@@ -41,6 +41,7 @@ mod globals;
 mod json;
 mod limits;
 mod log;
+mod patterns;
 mod slot;
 mod stack;
 mod trace;

@@ -4,8 +4,10 @@
 
 use std::fmt::Write as _;
 
+use super::LOOK_EVERY;
 use crate::fault::clip;
 use crate::limits::{Bytes, Limits};
+use crate::slot::time_is_up;
 use crate::stack::{Kind, Pin, Position, Stack};
 
 /// Bytes that most answers fit into.
@@ -35,6 +37,8 @@ enum Step {
 enum Reason {
     Exceeds(String),
     Invalid(String),
+    /// The execution is over its deadline, which is what its caller will be told.
+    Late,
 }
 
 impl Refused {
@@ -46,6 +50,10 @@ impl Refused {
         Self { steps: Vec::new(), reason: Reason::Invalid(what.into()) }
     }
 
+    fn late() -> Self {
+        Self { steps: Vec::new(), reason: Reason::Late }
+    }
+
     fn within(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
@@ -53,13 +61,14 @@ impl Refused {
 
     /// Whether a limit is the reason, and not the value's kind.
     pub(crate) fn is_limit(&self) -> bool {
-        matches!(self.reason, Reason::Exceeds(_))
+        matches!(self.reason, Reason::Exceeds(_) | Reason::Late)
     }
 
     /// One sentence, such as ``result.items[3] is a function, which JSON has no form for``.
     pub(crate) fn sentence(&self) -> String {
         let what = match &self.reason {
             Reason::Exceeds(what) => return format!("result {what}"),
+            Reason::Late => return "result was not written before the deadline".to_owned(),
             Reason::Invalid(what) => what,
         };
         let mut path = String::from("result");
@@ -124,11 +133,13 @@ impl Writer<'_> {
 
     /// Counts a value and what was written so far.
     fn count(&mut self) -> Result<(), Refused> {
-        self.nodes_left = self
-            .nodes_left
-            .checked_sub(1)
-            .ok_or_else(|| Refused::exceeds(format!("has more than {} values", self.limits.output_nodes)))?;
-        self.check_bytes(0)
+        self.nodes_left = self.nodes_left.checked_sub(1).ok_or_else(|| self.too_many())?;
+        self.check_bytes(0)?;
+        if self.nodes_left.is_multiple_of(LOOK_EVERY) { in_time() } else { Ok(()) }
+    }
+
+    fn too_many(&self) -> Refused {
+        Refused::exceeds(format!("has more than {} values", self.limits.output_nodes))
     }
 
     fn check_bytes(&self, more: usize) -> Result<(), Refused> {
@@ -170,6 +181,7 @@ impl Writer<'_> {
 
     /// The first key decides: a string makes it an object, a number an array.
     fn table(&mut self, table: Position, depth: u32) -> Result<(), Refused> {
+        in_time()?;
         let before = self.stack.top();
         let Some(cursor) = self.stack.push_next(table, 0) else {
             let is_array = self.stack.has_metatable(table, self.array);
@@ -245,6 +257,9 @@ impl Writer<'_> {
                 kind => return Err(Refused::invalid(format!("has {} as key", kind.name()))),
             };
             count += 1;
+            if count > self.nodes_left as usize {
+                return Err(self.too_many());
+            }
             cursor = next;
             self.stack.cut(before);
         }
@@ -253,6 +268,10 @@ impl Writer<'_> {
         }
         Ok(largest)
     }
+}
+
+fn in_time() -> Result<(), Refused> {
+    if time_is_up() { Err(Refused::late()) } else { Ok(()) }
 }
 
 /// A number as index of an array.
