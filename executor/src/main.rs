@@ -26,10 +26,14 @@ fn serve(flags: Flags) -> ExitCode {
         Ok(settings) => settings,
         Err(err) => return fail(EXIT_SETTINGS, &err.to_string()),
     };
-    if let Err(err) = telemetry::init(&settings.log_filter, settings.log_format) {
-        return fail(EXIT_SETTINGS, &format!("`--log` is `{}`: {err}", settings.log_filter));
-    }
-    match run(settings) {
+    let log = match telemetry::init(&settings.log_filter, settings.log_format) {
+        Ok(log) => log,
+        Err(err) => return fail(EXIT_SETTINGS, &format!("`--log` is `{}`: {err}", settings.log_filter)),
+    };
+    let ran = run(settings);
+    // Written out before the last words.
+    drop(log);
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => fail(1, &format!("{err:#}")),
     }
