@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use executor::settings::{Command, CommandLine, Flags, Settings};
-use executor::{Executor, health, shutdown};
+use executor::{Executor, health, shutdown, strategy};
 
 /// Exit code for settings that can't be used, as clap gives it for flags that it does not know.
 const EXIT_SETTINGS: u8 = 2;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(err) => fail(1, &err.to_string()),
         },
+        Some(Command::Worker) => strategy::process::run(),
         Some(Command::Serve(flags)) => serve(*flags),
         None => serve(command_line.flags),
     }
@@ -43,10 +44,13 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     // Listened for before anything starts, so that an early signal drains too.
     let ending = shutdown::Ending::listen(settings.lifeline)?;
     let executor = Executor::start(settings)?;
-    let reason = ending.wait();
+    let failing = executor.failing();
+    let reason = ending.wait(failing.cancelled());
     tracing::info!(reason, "draining");
     executor.drain();
     tracing::info!("stopped");
+    // Whoever started this process should start another one.
+    anyhow::ensure!(!failing.is_cancelled(), "too many workers did not come back from scripts");
     Ok(())
 }
 
