@@ -13,6 +13,8 @@ use contract::release::PublicKeys;
 use telemetry::LogFormat;
 use tonic::transport::Endpoint;
 
+use crate::strategy;
+
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]
 #[command(name = "moonswarm-executor", version, about, args_conflicts_with_subcommands = true)]
@@ -30,6 +32,9 @@ pub struct CommandLine {
 pub enum Command {
     /// Follow the feed and answer HTTP (the default).
     Serve(Box<Flags>),
+    /// Run scripts for an executor that started this process; of no use by hand.
+    #[command(hide = true)]
+    Worker,
     /// Ask a running executor whether it is ready; exit code 0 if so.
     Health {
         /// What to ask.
@@ -71,6 +76,14 @@ pub struct Flags {
     /// Worker threads; one per core if absent.
     #[arg(long, env = "MOONSWARM_THREADS")]
     pub threads: Option<usize>,
+    /// Where scripts run: `thread-pool` (on the threads that do the I/O, those that take long on threads of their own),
+    /// `thread-per-tenant`, or `process-pool` (in child processes that can do nothing but compute).
+    #[arg(long, env = "MOONSWARM_STRATEGY", default_value = "thread-pool")]
+    pub strategy: String,
+    /// Threads for scripts that take long, the most threads for tenants, or child processes, as `--strategy` has it; one
+    /// per core if absent, 256 for tenants.
+    #[arg(long, env = "MOONSWARM_WORKERS")]
+    pub workers: Option<usize>,
     /// How long running requests may take to end after SIGTERM.
     #[arg(long, env = "MOONSWARM_DRAIN", default_value = "10s")]
     pub drain: String,
@@ -83,6 +96,9 @@ pub struct Flags {
     /// Drain and exit when stdin ends: for a parent that must not leave children behind.
     #[arg(long, env = "MOONSWARM_LIFELINE")]
     pub lifeline: bool,
+    /// Let callers ask for faults (`x-moonswarm-drill`), for tests; only on loopback.
+    #[arg(long, hide = true)]
+    pub drills: bool,
 }
 
 /// What an executor needs to run, checked.
@@ -108,6 +124,8 @@ pub struct Settings {
     pub node: String,
     /// Worker threads, at least 1.
     pub threads: usize,
+    /// Where scripts run.
+    pub strategy: strategy::Kind,
     /// Deadline of the drain.
     pub drain: Duration,
     /// `tracing` directives.
@@ -116,6 +134,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Exit when stdin ends.
     pub lifeline: bool,
+    /// Let callers ask for faults.
+    pub drills: bool,
 }
 
 /// Every fault of the settings, one a line.
@@ -134,6 +154,7 @@ impl TryFrom<Flags> for Settings {
         let token = faults.keep(read_token("--token-file", flags.token_file.as_deref()));
         let feed_token = faults.keep(read_token("--feed-token-file", flags.feed_token_file.as_deref()));
         let threads = faults.keep(threads(flags.threads));
+        let strategy = faults.keep(strategy::Kind::of(&flags.strategy, flags.workers, cores()));
         let drain = faults.keep(duration("--drain", &flags.drain));
         let log_format = faults.keep(log_format(flags.log_format.as_deref()));
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.token_file.is_none() {
@@ -142,7 +163,10 @@ impl TryFrom<Flags> for Settings {
                 flags.listen
             ));
         }
-        match (listen, feed, public_keys, token, feed_token, threads, drain, log_format) {
+        if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.drills {
+            faults.0.push(format!("`--drills` goes with loopback only, and `--listen` is `{}`", flags.listen));
+        }
+        match (listen, feed, public_keys, token, feed_token, threads, strategy, drain, log_format) {
             (
                 Some(listen),
                 Some(feed),
@@ -150,6 +174,7 @@ impl TryFrom<Flags> for Settings {
                 Some(token),
                 Some(feed_token),
                 Some(threads),
+                Some(strategy),
                 Some(drain),
                 Some(log_format),
             ) if faults.0.is_empty() => Ok(Self {
@@ -163,10 +188,12 @@ impl TryFrom<Flags> for Settings {
                 release_config: flags.release_config,
                 node: flags.node.unwrap_or_else(host_name),
                 threads,
+                strategy,
                 drain,
                 log_filter: flags.log,
                 log_format,
                 lifeline: flags.lifeline,
+                drills: flags.drills,
             }),
             _ => Err(InvalidSettings(faults.0)),
         }
@@ -212,8 +239,12 @@ fn threads(count: Option<usize>) -> Result<usize, String> {
     match count {
         Some(0) => Err("`--threads` is 0: expected at least 1".to_owned()),
         Some(count) => Ok(count),
-        None => Ok(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)),
+        None => Ok(cores()),
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 fn duration(flag: &str, text: &str) -> Result<Duration, String> {
@@ -247,7 +278,18 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let flags = flags(&["--listen", "here", "--feed", "https://m:1", "--drain", "soon", "--threads", "0"]);
+        let flags = flags(&[
+            "--listen",
+            "here",
+            "--feed",
+            "https://m:1",
+            "--drain",
+            "soon",
+            "--threads",
+            "0",
+            "--strategy",
+            "fork",
+        ]);
 
         let err = Settings::try_from(flags).unwrap_err();
 
@@ -257,6 +299,7 @@ mod tests {
           `--feed` has `https://m:1`: expected http://HOST:PORT, for example http://manager:7700
           `--public-keys` is missing: without a key no release can be trusted
           `--threads` is 0: expected at least 1
+          `--strategy` is `fork`: expected thread-pool, thread-per-tenant or process-pool
           `--drain` is `soon`: expected a time such as 10s or 500ms
         ");
     }
@@ -272,7 +315,11 @@ mod tests {
         let token = dir.path().join("token");
         fs_err::write(&token, "secret\n").unwrap();
         let token = token.display().to_string();
-        Settings::try_from(flags(&["--listen", "0.0.0.0:0", "--public-keys", &keys, "--token-file", &token])).unwrap();
+        let reachable = ["--listen", "0.0.0.0:0", "--public-keys", &keys, "--token-file", &token];
+        Settings::try_from(flags(&reachable)).unwrap();
+
+        let err = Settings::try_from(flags(&[&reachable[..], &["--drills"]].concat())).unwrap_err();
+        assert!(err.to_string().contains("`--drills` goes with loopback only"), "{err}");
     }
 
     #[test]
@@ -284,6 +331,17 @@ mod tests {
 
         assert_eq!(settings.feed, ["http://a:1", "http://b:2"]);
         assert!(!settings.node.is_empty());
+    }
+
+    #[test]
+    fn strategies_have_a_name_and_a_size() {
+        let kind = |name, workers| strategy::Kind::of(name, workers, 4);
+
+        assert_eq!(kind("thread-pool", None), Ok(strategy::Kind::ThreadPool { workers: 4 }));
+        assert_eq!(kind("thread-per-tenant", Some(9)), Ok(strategy::Kind::ThreadPerTenant { threads_max: 9 }));
+        let Ok(strategy::Kind::ProcessPool(processes)) = kind("process-pool", Some(2)) else { panic!("no processes") };
+        assert_eq!((processes.count, processes.program), (2, "/proc/self/exe".into()));
+        assert!(kind("thread-pool", Some(0)).unwrap_err().contains("`--workers` is 0"));
     }
 
     #[test]

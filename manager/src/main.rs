@@ -38,10 +38,13 @@ fn serve(flags: ServeFlags) -> ExitCode {
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    if let Err(err) = telemetry::init(&settings.log, settings.log_format) {
-        eprintln!("error: --log `{}`: {err}", settings.log);
-        return ExitCode::from(EXIT_SETTINGS);
-    }
+    let _log = match telemetry::init(&settings.log, settings.log_format) {
+        Ok(log) => log,
+        Err(err) => {
+            eprintln!("error: --log `{}`: {err}", settings.log);
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
     // The Google clients need it before the first of them is made. A second installation would be an error of ours.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a provider of cryptography was installed before");

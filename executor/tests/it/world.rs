@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use executor::Executor;
 use executor::settings::Settings;
+use executor::{Executor, strategy};
 use telemetry::LogFormat;
 use tempfile::TempDir;
 
@@ -31,10 +31,12 @@ impl World {
             release_config: dir.path().join("logic.lua"),
             node: "here".into(),
             threads: 2,
+            strategy: strategy::Kind::ThreadPool { workers: 2 },
             drain: Duration::from_secs(5),
             log_filter: "info".into(),
             log_format: LogFormat::Json,
             lifeline: false,
+            drills: false,
         };
         Self { signer, settings, dir }
     }
