@@ -47,7 +47,7 @@ pub(crate) use dispatcher::Dispatcher;
 pub(crate) use drill::Drill;
 pub(crate) use host::words;
 pub(crate) use job::{Job, Outcome};
-pub use kind::Kind;
+pub use kind::{Kind, Processes};
 pub use share::Share;
 pub(crate) use warden::{Warden, Watching};
 

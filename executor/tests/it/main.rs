@@ -10,4 +10,5 @@ mod http;
 mod manager;
 mod program;
 mod releases;
+mod strategies;
 mod world;

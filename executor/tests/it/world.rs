@@ -49,6 +49,12 @@ impl World {
         world
     }
 
+    /// Scripts run as `strategy` has it, and callers may ask for faults.
+    pub(crate) fn drilling(mut self, strategy: strategy::Kind) -> Self {
+        (self.settings.strategy, self.settings.drills) = (strategy, true);
+        self
+    }
+
     pub(crate) fn start(&self) -> Executor {
         Executor::start(self.settings.clone()).unwrap()
     }

@@ -14,7 +14,7 @@ use contract::Code;
 use futures_util::{SinkExt, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use sandbox::{Engine, Limits};
+use sandbox::{Call, Engine, Limits};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Builder;
@@ -74,11 +74,7 @@ fn serve(mut containment: Containment) -> Result<(), String> {
         let (reader, writer) = stream.into_split();
         let mut reader: Reader = FramedRead::new(reader, Codec::default());
         let mut writer: Writer = FramedWrite::new(writer, Codec::default());
-        // The watchdog is the last thread that is started.
-        let begun = match Engine::start() {
-            Ok(engine) => confine::filter().map(|seccomp| (engine, seccomp)).map_err(|err| err.to_string()),
-            Err(err) => Err(err.to_string()),
-        };
+        let begun = start_engine().and_then(|engine| Ok((engine, confine::filter().map_err(|err| err.to_string())?)));
         let (engine, seccomp) = match begun {
             Ok(begun) => begun,
             Err(why) => {
@@ -94,6 +90,21 @@ fn serve(mut containment: Containment) -> Result<(), String> {
         work(reader, writer, engine, limits).await;
         Ok(())
     })
+}
+
+/// Starts the watchdog, which is the last thread that is started, and waits until it is at work: a thread begins with
+/// system calls that are about to be forbidden.
+fn start_engine() -> Result<Arc<Engine>, String> {
+    let engine = Engine::start().map_err(|err| err.to_string())?;
+    let limits = Limits::default();
+    let endless = sandbox::compile("endless.luau", b"while true do end", &limits).map_err(|err| err.to_string())?;
+    let mut vm = engine.vm(&limits).map_err(|err| err.to_string())?;
+    let call = Call { tenant: "", script: "", version: "", execution_id: "", input: b"" };
+    // Nobody but the watchdog ends this.
+    match vm.run(&endless, &call).outcome {
+        Err(fault) if fault.code == Code::DeadlineExceeded => Ok(engine),
+        other => Err(format!("the watchdog is not at work: {other:?}")),
+    }
 }
 
 async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limits) {

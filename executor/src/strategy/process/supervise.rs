@@ -1,6 +1,7 @@
 //! Keeps a child process alive: starts it, talks to it, and replaces it when it dies, gets stuck or talks nonsense.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
@@ -59,11 +60,18 @@ enum End {
     Silent(Duration),
     #[error("it talked nonsense")]
     Nonsense(#[source] std::io::Error),
-    #[error("it ended by itself")]
-    Died,
+    #[error("it ended by itself ({0})")]
+    Died(String),
 }
 
 impl End {
+    fn broken(err: std::io::Error) -> Self {
+        match err.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Died(String::new()),
+            _ => Self::Nonsense(err),
+        }
+    }
+
     /// As it is counted.
     fn cause(&self) -> &'static str {
         match self {
@@ -71,7 +79,7 @@ impl End {
             Self::Start(_) | Self::Unable(_) => "start",
             Self::Silent(_) => "stuck",
             Self::Nonsense(_) => "protocol",
-            Self::Died => "exit",
+            Self::Died(_) => "exit",
         }
     }
 }
@@ -129,6 +137,19 @@ impl Supervised {
             Ok(started) => started,
             Err(err) => return End::Start(err),
         };
+        let end = self.talk(stream).await;
+        // The socket is closed now. A child that does not end of that is killed as `child` is dropped.
+        let status = match timeout(END_DEADLINE, child.wait()).await {
+            Ok(Ok(status)) => status.to_string(),
+            _ => "killed".to_owned(),
+        };
+        match end {
+            End::Died(_) => End::Died(status),
+            other => other,
+        }
+    }
+
+    async fn talk(&mut self, stream: UnixStream) -> End {
         let (reader, writer) = stream.into_split();
         let mut reader: Reader = FramedRead::new(reader, Codec::default());
         let mut writer: Writer = FramedWrite::new(writer, Codec::default());
@@ -142,26 +163,19 @@ impl Supervised {
         }
         let vms = Vms::new(&self.name, &self.common);
         let life = self.inbox.begin_life();
-        let end = tokio::select! {
+        tokio::select! {
             end = listen(reader, &self.inbox, &self.common, &vms) => end,
             end = tell(writer, &self.inbox, &self.common, &vms, life) => end,
-        };
-        // Both halves of the socket are closed now. A child that does not end of that is killed as `child` is dropped.
-        let status = timeout(END_DEADLINE, child.wait()).await;
-        tracing::debug!(worker = self.name, ?status, "a worker process ended");
-        end
+        }
     }
 
     async fn begin(&self, reader: &mut Reader, writer: &mut Writer) -> Result<Containment, End> {
         let begin = ToChild::Begin { limits: self.common.limits.clone() };
-        writer.send((begin, Bytes::new())).await.map_err(End::Nonsense)?;
-        match timeout(START_DEADLINE, reader.next()).await {
-            Err(_) => Err(End::Silent(START_DEADLINE)),
-            Ok(None) => Err(End::Died),
-            Ok(Some(Err(err))) => Err(End::Nonsense(err)),
-            Ok(Some(Ok((FromChild::Ready(containment), _)))) => Ok(containment),
-            Ok(Some(Ok((FromChild::Unable { why }, _)))) => Err(End::Unable(why)),
-            Ok(Some(Ok(_))) => Err(End::Nonsense(std::io::Error::other("it spoke before it was ready"))),
+        writer.send((begin, Bytes::new())).await.map_err(End::broken)?;
+        match hear(reader, START_DEADLINE).await? {
+            (FromChild::Ready(containment), _) => Ok(containment),
+            (FromChild::Unable { why }, _) => Err(End::Unable(why)),
+            _ => Err(End::Nonsense(std::io::Error::other("it spoke before it was ready"))),
         }
     }
 }
@@ -187,18 +201,25 @@ fn start(program: &PathBuf) -> std::io::Result<(Child, UnixStream)> {
 async fn listen(mut reader: Reader, inbox: &Inbox, common: &Common, vms: &Vms<'_>) -> End {
     let patience = stuck_after(&common.limits) + 2 * UPKEEP_EVERY;
     loop {
-        match timeout(patience, reader.next()).await {
-            Err(_) => return End::Silent(patience),
-            Ok(None) => return End::Died,
-            Ok(Some(Err(err))) => return End::Nonsense(err),
-            Ok(Some(Ok((message, body)))) => match message {
-                FromChild::Done { ticket, ended } => inbox.answer(ticket, ended.unpack(body)),
-                FromChild::Vms(now) => vms.publish(now),
-                FromChild::Ready(_) | FromChild::Unable { .. } => {
-                    return End::Nonsense(std::io::Error::other("it began twice"));
-                }
-            },
+        let (message, body) = match hear(&mut reader, patience).await {
+            Ok(heard) => heard,
+            Err(end) => return end,
+        };
+        match message {
+            FromChild::Done { ticket, ended } => inbox.answer(ticket, ended.unpack(body)),
+            FromChild::Vms(now) => vms.publish(now),
+            FromChild::Ready(_) | FromChild::Unable { .. } => {
+                return End::Nonsense(std::io::Error::other("it began twice"));
+            }
         }
+    }
+}
+
+async fn hear(reader: &mut Reader, patience: Duration) -> Result<(FromChild, Bytes), End> {
+    match timeout(patience, reader.next()).await {
+        Err(_) => Err(End::Silent(patience)),
+        Ok(None) => Err(End::Died(String::new())),
+        Ok(Some(heard)) => heard.map_err(End::broken),
     }
 }
 
@@ -231,8 +252,8 @@ async fn tell(mut writer: Writer, inbox: &Inbox, common: &Common, vms: &Vms<'_>,
         match told {
             Ok(()) => {}
             // It does not listen; what it said last, and that it ended, is for the reader.
-            Err(err) if err.kind() == std::io::ErrorKind::BrokenPipe => std::future::pending().await,
-            Err(err) => return End::Nonsense(err),
+            Err(err) if err.kind() == ErrorKind::BrokenPipe => std::future::pending().await,
+            Err(err) => return End::broken(err),
         }
     }
 }
