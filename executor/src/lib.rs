@@ -12,6 +12,7 @@ pub mod health;
 pub mod http;
 mod listen;
 pub mod metrics;
+pub mod outbound;
 pub mod release;
 pub mod settings;
 pub mod shutdown;

@@ -13,6 +13,8 @@ use contract::release::PublicKeys;
 use telemetry::LogFormat;
 use tonic::transport::Endpoint;
 
+use crate::outbound::{OutboundFlags, OutboundSettings};
+
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]
 #[command(name = "moonswarm-executor", version, about, args_conflicts_with_subcommands = true)]
@@ -83,6 +85,9 @@ pub struct Flags {
     /// Drain and exit when stdin ends: for a parent that must not leave children behind.
     #[arg(long, env = "MOONSWARM_LIFELINE")]
     pub lifeline: bool,
+    /// The way out for scripts.
+    #[command(flatten)]
+    pub outbound: OutboundFlags,
 }
 
 /// What an executor needs to run, checked.
@@ -116,6 +121,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Exit when stdin ends.
     pub lifeline: bool,
+    /// The way out for scripts.
+    pub outbound: OutboundSettings,
 }
 
 /// Every fault of the settings, one a line.
@@ -136,13 +143,14 @@ impl TryFrom<Flags> for Settings {
         let threads = faults.keep(threads(flags.threads));
         let drain = faults.keep(duration("--drain", &flags.drain));
         let log_format = faults.keep(log_format(flags.log_format.as_deref()));
+        let outbound = faults.keep_all(flags.outbound.settings());
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.token_file.is_none() {
             faults.0.push(format!(
                 "`--listen` is `{}`, which others can reach, and there is no `--token-file`: give one, or listen on 127.0.0.1",
                 flags.listen
             ));
         }
-        match (listen, feed, public_keys, token, feed_token, threads, drain, log_format) {
+        match (listen, feed, public_keys, token, feed_token, threads, drain, log_format, outbound) {
             (
                 Some(listen),
                 Some(feed),
@@ -152,6 +160,7 @@ impl TryFrom<Flags> for Settings {
                 Some(threads),
                 Some(drain),
                 Some(log_format),
+                Some(outbound),
             ) if faults.0.is_empty() => Ok(Self {
                 listen,
                 feed,
@@ -167,6 +176,7 @@ impl TryFrom<Flags> for Settings {
                 log_filter: flags.log,
                 log_format,
                 lifeline: flags.lifeline,
+                outbound,
             }),
             _ => Err(InvalidSettings(faults.0)),
         }
@@ -179,6 +189,10 @@ struct Faults(Vec<String>);
 impl Faults {
     fn keep<T>(&mut self, value: Result<T, String>) -> Option<T> {
         value.map_err(|fault| self.0.push(fault)).ok()
+    }
+
+    fn keep_all<T>(&mut self, value: Result<T, Vec<String>>) -> Option<T> {
+        value.map_err(|faults| self.0.extend(faults)).ok()
     }
 }
 

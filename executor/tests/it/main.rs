@@ -8,6 +8,7 @@ mod drain;
 mod feed;
 mod http;
 mod manager;
+mod outbound;
 mod program;
 mod releases;
 mod world;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use executor::Executor;
+use executor::outbound::OutboundSettings;
 use executor::settings::Settings;
 use telemetry::LogFormat;
 use tempfile::TempDir;
@@ -35,6 +36,7 @@ impl World {
             log_filter: "info".into(),
             log_format: LogFormat::Json,
             lifeline: false,
+            outbound: OutboundSettings::default(),
         };
         Self { signer, settings, dir }
     }
