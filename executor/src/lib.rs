@@ -13,6 +13,7 @@ pub mod http;
 mod listen;
 pub mod metrics;
 pub mod outbound;
+pub mod pubsub;
 pub mod release;
 pub mod settings;
 pub mod shutdown;

@@ -14,6 +14,7 @@ use telemetry::LogFormat;
 use tonic::transport::Endpoint;
 
 use crate::outbound::{OutboundFlags, OutboundSettings};
+use crate::pubsub::{PubsubFlags, PubsubSettings};
 
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]
@@ -88,6 +89,9 @@ pub struct Flags {
     /// The way out for scripts.
     #[command(flatten)]
     pub outbound: OutboundFlags,
+    /// Messages as a second front door.
+    #[command(flatten)]
+    pub pubsub: PubsubFlags,
 }
 
 /// What an executor needs to run, checked.
@@ -123,6 +127,8 @@ pub struct Settings {
     pub lifeline: bool,
     /// The way out for scripts.
     pub outbound: OutboundSettings,
+    /// Messages as a second front door; `None` = HTTP is the only one.
+    pub pubsub: Option<PubsubSettings>,
 }
 
 /// Every fault of the settings, one a line.
@@ -144,13 +150,14 @@ impl TryFrom<Flags> for Settings {
         let drain = faults.keep(duration("--drain", &flags.drain));
         let log_format = faults.keep(log_format(flags.log_format.as_deref()));
         let outbound = faults.keep_all(flags.outbound.settings());
+        let pubsub = faults.keep_all(flags.pubsub.settings());
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.token_file.is_none() {
             faults.0.push(format!(
                 "`--listen` is `{}`, which others can reach, and there is no `--token-file`: give one, or listen on 127.0.0.1",
                 flags.listen
             ));
         }
-        match (listen, feed, public_keys, token, feed_token, threads, drain, log_format, outbound) {
+        match (listen, feed, public_keys, token, feed_token, threads, drain, log_format, outbound, pubsub) {
             (
                 Some(listen),
                 Some(feed),
@@ -161,6 +168,7 @@ impl TryFrom<Flags> for Settings {
                 Some(drain),
                 Some(log_format),
                 Some(outbound),
+                Some(pubsub),
             ) if faults.0.is_empty() => Ok(Self {
                 listen,
                 feed,
@@ -177,6 +185,7 @@ impl TryFrom<Flags> for Settings {
                 log_format,
                 lifeline: flags.lifeline,
                 outbound,
+                pubsub,
             }),
             _ => Err(InvalidSettings(faults.0)),
         }

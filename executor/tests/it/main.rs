@@ -10,5 +10,6 @@ mod http;
 mod manager;
 mod outbound;
 mod program;
+mod pubsub;
 mod releases;
 mod world;

@@ -37,6 +37,7 @@ impl World {
             log_format: LogFormat::Json,
             lifeline: false,
             outbound: OutboundSettings::default(),
+            pubsub: None,
         };
         Self { signer, settings, dir }
     }
