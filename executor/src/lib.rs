@@ -13,6 +13,7 @@ pub mod http;
 mod listen;
 pub mod metrics;
 pub mod outbound;
+mod places;
 pub mod pubsub;
 pub mod release;
 pub mod settings;

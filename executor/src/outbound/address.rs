@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 /// Closed whatever the operator opens: no service of a rule lives there, and what does gives away the machine.
-const NEVER: [(IpNet, &str); 17] = [
+const NEVER: [(IpNet, &str); 18] = [
     (v4([0, 0, 0, 0], 8), "an unspecified address"),
     (v4([169, 254, 0, 0], 16), "a link-local address"),
     (v4([224, 0, 0, 0], 4), "a multicast address"),
@@ -24,6 +24,7 @@ const NEVER: [(IpNet, &str); 17] = [
     (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
     (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), "a metadata service"),
     // Behind each of these stands an IPv4 address that the tables for IPv4 would not see.
+    (v6([0, 0, 0, 0, 0xffff, 0, 0, 0], 96), "a translated IPv4 address"),
     (v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), "a translated IPv4 address"),
     (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "a translated IPv4 address"),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "a tunnelled IPv4 address"),
@@ -122,7 +123,7 @@ mod tests {
 
     /// First and last address of each network that RFC 6890's registries do not call globally reachable, and of
     /// what else must stay closed.
-    const CLOSED: [(&str, &str); 41] = [
+    const CLOSED: [(&str, &str); 42] = [
         ("0.0.0.0", "0.255.255.255"),
         ("10.0.0.0", "10.255.255.255"),
         ("100.64.0.0", "100.127.255.255"),
@@ -148,6 +149,7 @@ mod tests {
         ("::ffff:127.0.0.1", "::ffff:127.255.255.255"),
         ("::ffff:10.0.0.0", "::ffff:10.255.255.255"),
         ("::ffff:169.254.169.254", "::ffff:169.254.169.254"),
+        ("::ffff:0:a9fe:a9fe", "::ffff:0:7f00:1"),
         ("64:ff9b::", "64:ff9b::ffff:ffff"),
         ("64:ff9b::a9fe:a9fe", "64:ff9b::7f00:1"),
         ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),

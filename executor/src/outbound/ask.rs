@@ -323,6 +323,46 @@ mod tests {
         );
     }
 
+    /// Texts that are nearly URLs, from a generator that makes the same ones each time (xorshift, Marsaglia 2003).
+    fn mutated() -> impl Iterator<Item = String> {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = move |below: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % below as u64).unwrap()
+        };
+        let pieces = [
+            "http://", "https:", "//", "/", "\\", "@", ":", "#", "?", "%", "%0d%0a", "\r\n", "\t", " ", ".", "..", "[",
+            "]", "::1", "::ffff:", "127.1", "0x7f", "allowed", "evil", "\u{ff0e}", "\u{2044}", "ß", "\u{0}", "80", "&",
+            "x",
+        ];
+        (0..50_000).map(move |_| {
+            let count = 1 + random(8);
+            let tail: String = (0..count).map(|_| pieces[random(pieces.len())]).collect();
+            if random(4) == 0 { tail } else { format!("http://{tail}") }
+        })
+    }
+
+    #[test]
+    fn what_is_sent_is_one_request_to_the_host_that_was_read_whatever_the_url() {
+        let mut taken = 0;
+        for url in mutated() {
+            let Ok(ask) = Ask::read(json!({ "url": url }).to_string().as_bytes()) else { continue };
+            taken += 1;
+            let target = ask.request.uri().to_string();
+            assert!(
+                target.starts_with('/') && target.bytes().all(|c| c.is_ascii_graphic() && c != b'#'),
+                "{url:?}: {target}"
+            );
+            let again = Url::parse(&format!("http://{}/", ask.authority)).expect("an authority is one");
+            assert_eq!(again.host().map(|host| host.to_owned()), Some(ask.host), "{url:?}");
+            assert_eq!(ask.request.headers()["host"], ask.authority.as_str(), "{url:?}");
+            assert!(!ask.authority.contains(['@', '/', '\\', '?', '#', '%']), "{url:?}");
+        }
+        assert!(taken > 1000, "only {taken} URLs were taken: the generator tests nothing");
+    }
+
     #[test]
     fn headers_can_neither_frame_nor_redirect_nor_break_out() {
         for name in RESERVED {

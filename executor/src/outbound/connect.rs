@@ -28,7 +28,8 @@ use super::error::OutboundError;
 pub(super) const HEADERS_MAX: usize = 100;
 pub(super) const HEADER_BYTES_MAX: usize = 64 << 10;
 
-/// Addresses of one host that are tried, and how long each: two packets may be lost on the way (RFC 6298 §2).
+/// Addresses of one host that are tried, and how long each: a packet that was lost is sent again after a second (RFC 6298
+/// §2).
 const ADDRESSES_MAX: usize = 4;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
 

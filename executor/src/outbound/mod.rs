@@ -17,11 +17,10 @@ mod connect;
 mod counts;
 mod error;
 mod grant;
-mod places;
 mod resolve;
 mod settings;
 
-use std::io::ErrorKind;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +40,7 @@ pub use self::settings::{OutboundFlags, OutboundSettings};
 use self::address::Checked;
 use self::ask::Ask;
 use self::budget::Limit;
-use self::places::Places;
+use crate::places::{Place, Places};
 
 /// Longest time of a request, whatever the script or its grant says.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(10);
@@ -55,7 +54,7 @@ pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// The way out of an executor, shared by all of its threads.
 #[derive(Debug)]
 pub struct Outbound<R = SystemResolver> {
-    resolver: R,
+    resolver: Arc<R>,
     networks: Networks,
     /// `None`: there are no authorities to check a server's certificate with.
     tls: Option<Arc<ClientConfig>>,
@@ -66,15 +65,15 @@ pub struct Outbound<R = SystemResolver> {
 impl Outbound {
     /// With the resolver of this machine. What happens is added to `counts`.
     pub fn new(settings: OutboundSettings, counts: Counts) -> Self {
-        Self::with_resolver(settings, counts, SystemResolver::default())
+        Self::with_resolver(settings, counts, SystemResolver)
     }
 }
 
-impl<R: Resolve> Outbound<R> {
+impl<R: Resolve + 'static> Outbound<R> {
     /// With another resolver than this machine's.
     pub fn with_resolver(settings: OutboundSettings, counts: Counts, resolver: R) -> Self {
         Self {
-            resolver,
+            resolver: Arc::new(resolver),
             networks: settings.networks,
             tls: settings.authorities.map(connect::tls),
             places: Places::new(settings.at_once, settings.tenant_at_once),
@@ -117,24 +116,24 @@ impl<R: Resolve> Outbound<R> {
         let limit = Limit::of(ask.timeout, grant, budget);
         let (authority, until) = (ask.authority.clone(), limit.until);
         let answer = timeout_at(until.into(), async {
-            let _place = self.places.enter(budget.tenant()).await;
-            self.exchange(ask).await
+            let place = self.places.enter(budget.tenant()).await;
+            self.exchange(ask, place).await
         });
         answer.await.unwrap_or_else(|_| Err(limit.exceeded(authority)))
     }
 
-    async fn exchange(&self, ask: Ask) -> Result<Vec<u8>, OutboundError> {
+    async fn exchange(&self, ask: Ask, place: Place) -> Result<Vec<u8>, OutboundError> {
         // Before anything leaves this machine.
         let tls = match (ask.tls, &self.tls) {
             (true, None) => return Err(OutboundError::NoAuthorities { host: ask.authority }),
             (tls, config) => config.clone().filter(|_| tls),
         };
-        let addresses = self.addresses(&ask).await?;
-        let broken = |err| OutboundError::Failed { host: ask.authority.clone(), err };
-        let stream = connect::dial(&addresses).await.map_err(broken)?;
+        let (addresses, _place) = self.addresses(&ask, place).await?;
+        let failed = |err| OutboundError::Failed { host: ask.authority.clone(), err };
+        let stream = connect::dial(&addresses).await.map_err(failed)?;
         let response = match tls {
             Some(config) => {
-                let stream = connect::secure(config, &ask.host, stream).await.map_err(broken)?;
+                let stream = connect::secure(config, &ask.host, stream).await.map_err(failed)?;
                 connect::exchange(stream, &ask.authority, ask.request).await?
             }
             None => connect::exchange(stream, &ask.authority, ask.request).await?,
@@ -142,18 +141,22 @@ impl<R: Resolve> Outbound<R> {
         Ok(answer::write(&response))
     }
 
-    /// The addresses of the host that may be connected to; at least one.
-    async fn addresses(&self, ask: &Ask) -> Result<Vec<Checked>, OutboundError> {
-        let found: Vec<IpAddr> = match &ask.host {
-            Host::Ipv4(ip) => vec![(*ip).into()],
-            Host::Ipv6(ip) => vec![(*ip).into()],
+    /// The addresses of the host that may be connected to, at least one; and the place of the request.
+    async fn addresses(&self, ask: &Ask, place: Place) -> Result<(Vec<Checked>, Place), OutboundError> {
+        let (found, place) = match &ask.host {
+            Host::Ipv4(ip) => (vec![IpAddr::from(*ip)], place),
+            Host::Ipv6(ip) => (vec![IpAddr::from(*ip)], place),
             Host::Domain(name) => {
                 let failed = |err| OutboundError::Lookup { host: ask.authority.clone(), err };
-                let found = self.resolver.resolve(name).await.map_err(failed)?;
-                if found.is_empty() {
-                    return Err(failed(ErrorKind::NotFound.into()));
+                let (resolver, name) = (Arc::clone(&self.resolver), name.clone());
+                // A lookup can't be stopped. So it keeps the place of its request until it ends, also if nobody waits
+                // any more: a tenant whose names take long stands in nobody's way but its own.
+                let lookup = tokio::spawn(async move { (resolver.resolve(&name).await, place) });
+                let (found, place) = lookup.await.map_err(|err| failed(io::Error::other(err)))?;
+                match found.map_err(failed)? {
+                    found if found.is_empty() => return Err(failed(io::ErrorKind::NotFound.into())),
+                    found => (found, place),
                 }
-                found
             }
         };
         // What exactly a name leads to inside of a network is not for scripts to learn; what kind it is helps authors.
@@ -167,6 +170,6 @@ impl<R: Resolve> Outbound<R> {
         if checked.is_empty() {
             return Err(OutboundError::Closed { host: ask.authority.clone(), kind: closed });
         }
-        Ok(checked)
+        Ok((checked, place))
     }
 }

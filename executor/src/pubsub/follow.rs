@@ -16,6 +16,7 @@ use super::door::Door;
 use super::handle::Shared;
 use super::settings::PubsubSettings;
 use crate::feed::backoff::Backoff;
+use crate::places::Places;
 
 /// Messages held at once, those that run and those that wait; and their bytes.
 const HELD_MAX: usize = 1000;
@@ -74,7 +75,8 @@ impl<D: Door> FrontDoor<D> {
     /// back, what runs ends within the drain deadline and is acknowledged. What does not is given back.
     pub async fn follow(self, stop: CancellationToken) {
         let Self { subscriber, settings, door, counts, input_bytes_max, drain } = self;
-        let shared = Shared::new(door, counts, settings.at_once, input_bytes_max, stop.clone());
+        let places = Places::new(settings.at_once, settings.tenant_at_once);
+        let shared = Shared::new(door, counts, places, input_bytes_max, stop.clone());
         let (subscription, counts) = (settings.subscription, shared.counts.clone());
         tracing::info!(subscription, "following");
         let mut messages = Messages { shared: Arc::new(shared), tasks: JoinSet::new() };

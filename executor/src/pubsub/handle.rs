@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use contract::Problem;
 use google_cloud_pubsub::model::Message;
 use google_cloud_pubsub::subscriber::handler::Handler;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -17,9 +16,10 @@ use super::next::{Next, next};
 use super::recent::{End, Known, Recent};
 use crate::feed::backoff::Backoff;
 use crate::metrics::Counted;
+use crate::places::Places;
 
-/// Messages that are remembered when they are done with, and how long: longer than it takes until Pub/Sub delivers
-/// again what it took for lost, ten minutes being the longest lease.
+/// Messages that are remembered when they are done with, and how long: no lease is longer than ten minutes, so what
+/// Pub/Sub takes for lost comes again within that.
 const REMEMBERED_MAX: usize = 10_000;
 const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
@@ -29,7 +29,7 @@ pub(super) struct Shared<D> {
     pub(super) counts: Counts,
     input_bytes_max: usize,
     /// Executions at once. Messages that only wait take none.
-    slots: Semaphore,
+    places: Places,
     recent: Mutex<Recent>,
     /// No new executions: what waits is given back.
     pub(super) stop: CancellationToken,
@@ -52,12 +52,12 @@ impl<D: Door> Shared<D> {
     pub(super) fn new(
         door: D,
         counts: Counts,
-        at_once: usize,
+        places: Places,
         input_bytes_max: usize,
         stop: CancellationToken,
     ) -> Self {
         let recent = Mutex::new(Recent::new(REMEMBERED_MAX, REMEMBERED_FOR));
-        Self { door, counts, input_bytes_max, slots: Semaphore::new(at_once), recent, stop }
+        Self { door, counts, input_bytes_max, places, recent, stop }
     }
 
     /// Deals with a message. A `handler` that is dropped, because this panics or is dropped, gives the message back.
@@ -126,10 +126,10 @@ impl<D: Door> Shared<D> {
 
     /// `None`: no execution is begun any more.
     async fn deliver(&self, delivery: Delivery) -> Option<Verdict> {
-        let _slot = tokio::select! {
+        let _place = tokio::select! {
             biased;
             () = self.stop.cancelled() => return None,
-            slot = self.slots.acquire() => slot.expect("the semaphore is never closed"),
+            place = self.places.enter(delivery.tenant.as_str()) => place,
         };
         Some(self.door.deliver(delivery).await)
     }

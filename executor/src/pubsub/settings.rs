@@ -14,6 +14,9 @@ pub struct PubsubFlags {
     /// Messages that are run at the same time.
     #[arg(long, env = "MOONSWARM_PUBSUB_AT_ONCE", default_value_t = 64, value_name = "COUNT")]
     pub pubsub_at_once: usize,
+    /// Messages of one tenant that are run at the same time.
+    #[arg(long, env = "MOONSWARM_PUBSUB_TENANT_AT_ONCE", default_value_t = 16, value_name = "COUNT")]
+    pub pubsub_tenant_at_once: usize,
 }
 
 /// What they mean here.
@@ -25,6 +28,8 @@ pub struct PubsubSettings {
     pub endpoint: Option<String>,
     /// Executions of messages at once, 1 to 1000.
     pub at_once: usize,
+    /// Of one tenant, 1 to 1000.
+    pub tenant_at_once: usize,
 }
 
 impl PubsubFlags {
@@ -47,14 +52,22 @@ impl PubsubFlags {
                 faults.push("`--pubsub-endpoint` says where, and no `--pubsub-subscription` says what".to_owned());
             }
         }
-        if !(1..=1000).contains(&self.pubsub_at_once) {
-            faults.push(format!("`--pubsub-at-once` is {}: expected 1 to 1000", self.pubsub_at_once));
+        let counts =
+            [("--pubsub-at-once", self.pubsub_at_once), ("--pubsub-tenant-at-once", self.pubsub_tenant_at_once)];
+        for (flag, count) in counts {
+            if !(1..=1000).contains(&count) {
+                faults.push(format!("`{flag}` is {count}: expected 1 to 1000"));
+            }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        let (endpoint, at_once) = (self.pubsub_endpoint, self.pubsub_at_once);
-        Ok(self.pubsub_subscription.map(|subscription| PubsubSettings { subscription, endpoint, at_once }))
+        Ok(self.pubsub_subscription.map(|subscription| PubsubSettings {
+            subscription,
+            endpoint: self.pubsub_endpoint,
+            at_once: self.pubsub_at_once,
+            tenant_at_once: self.pubsub_tenant_at_once,
+        }))
     }
 }
 
@@ -88,18 +101,21 @@ mod tests {
     fn a_subscription_is_at_google_unless_said_otherwise() {
         let settings = settings(&["--pubsub-subscription", "projects/p/subscriptions/s"]).unwrap().unwrap();
 
-        assert_eq!((settings.endpoint, settings.at_once), (None, 64));
+        assert_eq!((settings.endpoint, settings.at_once, settings.tenant_at_once), (None, 64, 16));
     }
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let faults = settings(&["--pubsub-endpoint", "here", "--pubsub-at-once", "0"]).unwrap_err();
+        let faults =
+            settings(&["--pubsub-endpoint", "here", "--pubsub-at-once", "0", "--pubsub-tenant-at-once", "1001"])
+                .unwrap_err();
         let more = settings(&["--pubsub-subscription", "subscriptions/s"]).unwrap_err();
 
         insta::assert_snapshot!([faults, more].concat().join("\n"), @"
         `--pubsub-endpoint` is `here`: expected http://HOST:PORT or https://HOST:PORT
         `--pubsub-endpoint` says where, and no `--pubsub-subscription` says what
         `--pubsub-at-once` is 0: expected 1 to 1000
+        `--pubsub-tenant-at-once` is 1001: expected 1 to 1000
         `--pubsub-subscription` is `subscriptions/s`: expected projects/PROJECT/subscriptions/NAME
         ");
     }

@@ -2,31 +2,41 @@
 
 use std::time::{Duration, Instant};
 
-use executor::outbound::{Counts, HttpBudget, HttpGrant, Outbound, OutboundSettings};
+use executor::outbound::{Counts, HttpBudget, HttpGrant, Outbound, OutboundSettings, Resolve};
 use serde_json::json;
 use tokio::time::timeout;
 
 use super::server::{Manner, Server};
 use super::{PATIENCE, ask, budget, get, grant, outbound, rendered, said, settings};
 
+/// For what takes as long as it may.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// What a server that behaves like this leads to.
 async fn told(manner: Manner) -> String {
+    told_within(PATIENCE, manner).await
+}
+
+async fn told_within(timeout: Duration, manner: Manner) -> String {
     let server = Server::start(manner).await;
     let hosts = grant(&[&server.address.to_string()]);
-    let hosts = HttpGrant { timeout: Duration::from_millis(200), ..hosts };
+    let hosts = HttpGrant { timeout, ..hosts };
     let said = said(ask(&outbound(), &hosts, &budget(), json!({ "url": server.url("/") })).await);
     said.replace(&server.address.to_string(), "HOST")
 }
 
 #[tokio::test]
 async fn a_server_that_says_nothing_or_never_ends_is_left_when_time_is_over() {
-    let expected = "host `HOST` did not answer within 200ms, the longest that a request of this script may take";
+    let expected = "host `HOST` did not answer within 100ms, the longest that a request of this script may take";
 
-    assert_eq!(told(Manner::Hang("".into())).await, expected);
-    assert_eq!(told(Manner::Hang("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhal".into())).await, expected);
+    assert_eq!(told_within(SHORT, Manner::Hang("".into())).await, expected);
+    assert_eq!(
+        told_within(SHORT, Manner::Hang("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhal".into())).await,
+        expected
+    );
     let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-    assert_eq!(told(Manner::Hang(head.into())).await, expected);
-    assert_eq!(told(Manner::Repeat("".into(), "HTTP/1.1 100 Continue\r\n\r\n".into())).await, expected);
+    assert_eq!(told_within(SHORT, Manner::Hang(head.into())).await, expected);
+    assert_eq!(told_within(SHORT, Manner::Repeat("".into(), "HTTP/1.1 100 Continue\r\n\r\n".into())).await, expected);
 }
 
 #[tokio::test]
@@ -121,6 +131,32 @@ async fn an_execution_has_its_number_of_requests_and_those_refused_count() {
     assert_eq!(server.connections(), 1);
 }
 
+/// Never finds anything.
+struct Endless;
+
+impl Resolve for Endless {
+    async fn resolve(&self, _: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_that_hangs_keeps_the_place_of_its_tenant_and_of_nobody_else() {
+    let server = Server::say("HTTP/1.1 204 No Content\r\n\r\n").await;
+    let bounds = OutboundSettings { tenant_at_once: 1, ..settings("127.0.0.0/8") };
+    let outbound = Outbound::with_resolver(bounds, Counts::default(), Endless);
+    let hosts = grant(&["hangs.example", &server.address.to_string()]);
+    let asked = async |tenant: &str, url: &str, timeout: f64| {
+        let budget = HttpBudget::new(tenant, Instant::now() + PATIENCE);
+        ask(&outbound, &hosts, &budget, json!({ "url": url, "timeout": timeout })).await
+    };
+
+    said(asked("acme", "http://hangs.example/", 0.05).await);
+    said(asked("acme", &server.url("/"), 0.05).await);
+    assert_eq!(server.connections(), 0);
+    asked("beta", &server.url("/"), 10.0).await.unwrap();
+}
+
 #[tokio::test]
 async fn requests_of_one_tenant_wait_for_each_other_and_not_for_another_tenant() {
     let mut server = Server::start(Manner::Hang(Vec::new())).await;
@@ -136,6 +172,8 @@ async fn requests_of_one_tenant_wait_for_each_other_and_not_for_another_tenant()
     let (first, second, other) = (asked("acme", 10.0), asked("acme", 0.05), asked("beta", 10.0));
 
     tokio::select! {
+        // In this order the first of them takes the place.
+        biased;
         answer = first => panic!("{answer:?}"),
         answer = other => panic!("{answer:?}"),
         // Its time runs while it waits, and it never reached the server.

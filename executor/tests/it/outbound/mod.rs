@@ -40,13 +40,13 @@ fn budget() -> HttpBudget {
 }
 
 /// A GET of `url` with a fresh budget and whatever host granted.
-async fn get<R: Resolve>(outbound: &Outbound<R>, url: &str) -> Result<Value, OutboundError> {
+async fn get<R: Resolve + 'static>(outbound: &Outbound<R>, url: &str) -> Result<Value, OutboundError> {
     let host = url::Url::parse(url).unwrap();
     let host = &host[url::Position::BeforeHost..url::Position::AfterPort];
     ask(outbound, &grant(&[host]), &budget(), json!({ "url": url })).await
 }
 
-async fn ask<R: Resolve>(
+async fn ask<R: Resolve + 'static>(
     outbound: &Outbound<R>,
     grant: &HttpGrant,
     budget: &HttpBudget,

@@ -145,6 +145,14 @@ async fn a_host_that_does_not_listen_is_told_without_details_of_this_machine() {
     );
 }
 
+#[test]
+fn a_request_may_move_between_threads() {
+    fn moves(_: impl Send) {}
+    let (outbound, hosts, budget) = (outbound(), grant(&[]), budget());
+
+    moves(outbound.request(&hosts, &budget, b"{}"));
+}
+
 #[tokio::test]
 async fn what_became_of_requests_is_counted() {
     let (server, counts) = (Server::say(OK).await, Counts::default());

@@ -1,10 +1,10 @@
 //! What becomes of a message.
 
 use contract::Code;
-use executor::pubsub::{Delivery, Door, Target, Verdict};
+use executor::pubsub::{Delivery, Door, PubsubSettings, Target, Verdict};
 
 use super::fake::{Fake, Sent};
-use super::{Following, Told, refused};
+use super::{Following, PATIENCE, Told, refused, settings};
 
 #[tokio::test]
 async fn a_message_is_acknowledged_when_its_execution_succeeded_and_not_before() {
@@ -137,9 +137,27 @@ async fn a_door_that_panics_costs_one_attempt_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn messages_of_one_tenant_leave_room_for_another() {
+    let (mut fake, door) = (Fake::start().await, Told::held());
+    let bounds = PubsubSettings { at_once: 2, tenant_at_once: 1, ..settings(&fake.url) };
+    let _following = Following::start_with(bounds, door.clone(), PATIENCE).await;
+    let beta = [("tenant", "beta"), ("event", "order.created")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+
+    fake.send(Sent("m1", "a1"), 0).await;
+    fake.send(Sent("m2", "a2"), 0).await;
+    fake.send_with(Sent("m3", "a3"), 0, beta.into(), "").await;
+
+    door.until_deliveries(2).await;
+    assert_eq!(door.ids(), ["m1", "m3"]);
+    door.may_end.add_permits(3);
+    fake.until("all are acknowledged", |seen| seen.acked.len() == 3).await;
+}
+
+#[tokio::test]
 async fn executions_at_once_have_a_bound() {
     let (mut fake, door) = (Fake::start().await, Told::held());
-    let following = Following::start_with(&fake, door.clone(), 2, super::PATIENCE).await;
+    let following =
+        Following::start_with(PubsubSettings { at_once: 2, ..settings(&fake.url) }, door.clone(), PATIENCE).await;
 
     for index in 0..3 {
         fake.send(Sent(&format!("m{index}"), &format!("a{index}")), 0).await;

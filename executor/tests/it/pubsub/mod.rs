@@ -65,6 +65,16 @@ fn refused(code: Code) -> Verdict {
     Verdict::Refused(Problem::new(code, "the test says so"))
 }
 
+/// With room for all that a test sends.
+fn settings(url: &str) -> PubsubSettings {
+    PubsubSettings {
+        subscription: "projects/p/subscriptions/rules".into(),
+        endpoint: Some(url.to_owned()),
+        at_once: 64,
+        tenant_at_once: 64,
+    }
+}
+
 /// A front door that follows the fake's subscription.
 struct Following {
     counts: Counts,
@@ -74,16 +84,10 @@ struct Following {
 
 impl Following {
     async fn start(fake: &Fake, door: impl Door) -> Self {
-        Self::start_with(fake, door, 64, PATIENCE).await
+        Self::start_with(settings(&fake.url), door, PATIENCE).await
     }
 
-    async fn start_with(fake: &Fake, door: impl Door, at_once: usize, drain: Duration) -> Self {
-        Self::start_at(fake.url.clone(), door, at_once, drain).await
-    }
-
-    async fn start_at(url: String, door: impl Door, at_once: usize, drain: Duration) -> Self {
-        let subscription = "projects/p/subscriptions/rules".into();
-        let settings = PubsubSettings { subscription, endpoint: Some(url), at_once };
+    async fn start_with(settings: PubsubSettings, door: impl Door, drain: Duration) -> Self {
         let (counts, stop) = (Counts::default(), CancellationToken::new());
         let front = FrontDoor::open(settings, door, counts.clone(), 1 << 20, drain).await.unwrap();
         let task = tokio::spawn(front.follow(stop.clone()));

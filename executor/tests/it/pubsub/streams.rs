@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use contract::Code;
+use executor::pubsub::PubsubSettings;
 
 use super::fake::{Fake, Sent};
-use super::{Following, Told, refused};
+use super::{Following, PATIENCE, Told, refused, settings};
 
 #[tokio::test]
 async fn the_stream_asks_for_what_can_be_held_and_no_more() {
@@ -41,7 +42,8 @@ async fn a_stream_that_broke_is_opened_anew_and_what_ran_is_still_acknowledged()
 async fn a_drain_lets_end_what_runs_and_gives_back_what_waits() {
     let (mut fake, door) = (Fake::start().await, Told::held());
     door.verdicts.lock().unwrap().push_back(refused(Code::Overloaded));
-    let following = Following::start_with(&fake, door.clone(), 2, super::PATIENCE).await;
+    let following =
+        Following::start_with(PubsubSettings { at_once: 2, ..settings(&fake.url) }, door.clone(), PATIENCE).await;
 
     fake.send(Sent("m1", "busy"), 0).await;
     door.until_deliveries(1).await;
@@ -64,7 +66,7 @@ async fn a_drain_lets_end_what_runs_and_gives_back_what_waits() {
 #[tokio::test]
 async fn what_does_not_end_before_the_drain_deadline_is_given_back() {
     let (mut fake, door) = (Fake::start().await, Told::held());
-    let following = Following::start_with(&fake, door.clone(), 2, Duration::from_millis(10)).await;
+    let following = Following::start_with(settings(&fake.url), door.clone(), Duration::from_millis(10)).await;
     fake.send(Sent("m1", "stuck"), 0).await;
     door.until_deliveries(1).await;
 
@@ -80,6 +82,6 @@ async fn a_stop_needs_no_stream_and_no_server() {
     following.stopped().await;
 
     // Port 1 of loopback: nobody listens there.
-    let alone = Following::start_at("http://127.0.0.1:1".into(), Told::new([]), 1, super::PATIENCE).await;
+    let alone = Following::start_with(settings("http://127.0.0.1:1"), Told::new([]), PATIENCE).await;
     alone.stopped().await;
 }

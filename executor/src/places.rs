@@ -1,35 +1,36 @@
-//! How many requests are under way at once: of one tenant, and of all.
+//! How many things are under way at once: of one tenant, and of all. Who finds no place waits for one.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Tenants remembered before those without a request are forgotten.
+/// Tenants remembered before those without a place are forgotten.
 const TIDY_FROM: usize = 1024;
 
+/// Room for so many of one tenant and so many of all.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     all: Arc<Semaphore>,
     /// Held only to look up; nobody waits with it.
     tenants: Mutex<HashMap<String, Weak<Semaphore>>>,
     tenant_at_once: usize,
 }
 
-/// One request under way; ends when it is dropped.
+/// One thing under way; dropping it makes room.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     _tenant: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
 }
 
 impl Places {
-    pub(super) fn new(at_once: usize, tenant_at_once: usize) -> Self {
+    pub(crate) fn new(at_once: usize, tenant_at_once: usize) -> Self {
         Self { all: Arc::new(Semaphore::new(at_once)), tenants: Mutex::default(), tenant_at_once }
     }
 
-    /// Waits for a place. First among the tenant's own: those who wait there take no place from others.
-    pub(super) async fn enter(&self, tenant: &str) -> Place {
+    /// Waits for a place, first come first served. First among the tenant's own: those who wait there take no place from others.
+    pub(crate) async fn enter(&self, tenant: &str) -> Place {
         const OPEN: &str = "these semaphores are never closed";
         let own = self.tenant(tenant).acquire_owned().await.expect(OPEN);
         let all = Arc::clone(&self.all).acquire_owned().await.expect(OPEN);
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn tenants_without_requests_are_forgotten() {
+    fn tenants_without_a_place_are_forgotten() {
         let places = Places::new(10, 1);
         let kept = now(&places, "kept").unwrap();
         for index in 0..3 * TIDY_FROM {
