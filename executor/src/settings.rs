@@ -14,6 +14,8 @@ use telemetry::LogFormat;
 use tonic::transport::Endpoint;
 
 use crate::strategy;
+use crate::outbound::{OutboundFlags, OutboundSettings};
+use crate::pubsub::{PubsubFlags, PubsubSettings};
 
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]
@@ -99,6 +101,12 @@ pub struct Flags {
     /// Let callers ask for faults (`x-moonswarm-drill`), for tests; only on loopback.
     #[arg(long, hide = true)]
     pub drills: bool,
+    /// The way out for scripts.
+    #[command(flatten)]
+    pub outbound: OutboundFlags,
+    /// Messages as a second front door.
+    #[command(flatten)]
+    pub pubsub: PubsubFlags,
 }
 
 /// What an executor needs to run, checked.
@@ -136,6 +144,10 @@ pub struct Settings {
     pub lifeline: bool,
     /// Let callers ask for faults.
     pub drills: bool,
+    /// The way out for scripts.
+    pub outbound: OutboundSettings,
+    /// Messages as a second front door; `None` = HTTP is the only one.
+    pub pubsub: Option<PubsubSettings>,
 }
 
 /// Every fault of the settings, one a line.
@@ -157,6 +169,8 @@ impl TryFrom<Flags> for Settings {
         let strategy = faults.keep(strategy::Kind::of(&flags.strategy, flags.workers, cores()));
         let drain = faults.keep(duration("--drain", &flags.drain));
         let log_format = faults.keep(log_format(flags.log_format.as_deref()));
+        let outbound = faults.keep_all(flags.outbound.settings());
+        let pubsub = faults.keep_all(flags.pubsub.settings());
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.token_file.is_none() {
             faults.0.push(format!(
                 "`--listen` is `{}`, which others can reach, and there is no `--token-file`: give one, or listen on 127.0.0.1",
@@ -166,7 +180,7 @@ impl TryFrom<Flags> for Settings {
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.drills {
             faults.0.push(format!("`--drills` goes with loopback only, and `--listen` is `{}`", flags.listen));
         }
-        match (listen, feed, public_keys, token, feed_token, threads, strategy, drain, log_format) {
+        match (listen, feed, public_keys, token, feed_token, threads, strategy, drain, log_format, outbound, pubsub) {
             (
                 Some(listen),
                 Some(feed),
@@ -177,6 +191,8 @@ impl TryFrom<Flags> for Settings {
                 Some(strategy),
                 Some(drain),
                 Some(log_format),
+                Some(outbound),
+                Some(pubsub),
             ) if faults.0.is_empty() => Ok(Self {
                 listen,
                 feed,
@@ -194,6 +210,8 @@ impl TryFrom<Flags> for Settings {
                 log_format,
                 lifeline: flags.lifeline,
                 drills: flags.drills,
+                outbound,
+                pubsub,
             }),
             _ => Err(InvalidSettings(faults.0)),
         }
@@ -206,6 +224,10 @@ struct Faults(Vec<String>);
 impl Faults {
     fn keep<T>(&mut self, value: Result<T, String>) -> Option<T> {
         value.map_err(|fault| self.0.push(fault)).ok()
+    }
+
+    fn keep_all<T>(&mut self, value: Result<T, Vec<String>>) -> Option<T> {
+        value.map_err(|faults| self.0.extend(faults)).ok()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use executor::outbound::OutboundSettings;
 use executor::settings::Settings;
 use executor::{Executor, strategy};
 use telemetry::LogFormat;
@@ -37,6 +38,8 @@ impl World {
             log_format: LogFormat::Json,
             lifeline: false,
             drills: false,
+            outbound: OutboundSettings::default(),
+            pubsub: None,
         };
         Self { signer, settings, dir }
     }
