@@ -17,7 +17,7 @@ use sandbox::{Call, Engine, Limits, Vm, compile};
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
-use crate::seen::{After, End, NEIGHBOUR, NEIGHBOUR_INPUT, Run, Script, Seen, Tenant};
+use crate::seen::{After, End, NEIGHBOUR, NEIGHBOUR_INPUT, Run, Script, Seen, Tenant, micros, overrun_us};
 
 /// Stack of the thread that compiles and runs scripts, see the documentation of `sandbox`.
 const STACK_BYTES: usize = 8 << 20;
@@ -117,8 +117,7 @@ impl Desk {
         let (started, cpu_started) = (Instant::now(), cpu_time());
         let end = self.execute(Tenant::Same, &case.source, &case.input);
         let (wall, cpu) = (started.elapsed(), cpu_time().saturating_sub(cpu_started));
-        let over = |used: Duration, limit: Duration| micros(used.saturating_sub(limit));
-        let overrun_us = over(cpu, self.limits.cpu).max(over(wall, self.limits.wall));
+        let overrun_us = overrun_us(cpu, wall, &self.limits);
 
         let mut after = Vec::new();
         // The neighbour comes first: it waits for whatever is still to be cleaned up.
@@ -136,14 +135,15 @@ impl Desk {
     }
 
     fn after(&mut self, tenant: Tenant, script: Script, source: &str, input: &str) -> After {
-        let started = Instant::now();
+        let (started, cpu_started) = (Instant::now(), cpu_time());
         for vm in [&mut self.same, &mut self.other] {
             if vm.as_ref().is_some_and(|vm| !vm.is_usable()) {
                 *vm = None;
             }
         }
         let end = self.execute(tenant, source, input);
-        After { tenant, script, end, wall_us: micros(started.elapsed()) }
+        let (wall, cpu) = (started.elapsed(), cpu_time().saturating_sub(cpu_started));
+        After { tenant, script, end, wall_us: micros(wall), overrun_us: overrun_us(cpu, wall, &self.limits) }
     }
 
     fn execute(&mut self, tenant: Tenant, source: &str, input: &str) -> End {
@@ -190,10 +190,6 @@ fn end_of(outcome: std::result::Result<Vec<u8>, sandbox::Fault>) -> End {
 fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
-}
-
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn memory_kib() -> Result<u64> {

@@ -1,6 +1,9 @@
 //! What was seen while a case ran.
 
+use std::time::Duration;
+
 use contract::Code;
+use sandbox::Limits;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -22,15 +25,25 @@ pub struct Seen {
 pub struct Run {
     /// How it ended.
     pub end: End,
-    /// Wall time in microseconds, until the thread was free for the next.
+    /// Wall time in microseconds.
     pub wall_us: u64,
-    /// CPU time in microseconds, of the script and of what cleaning up after it took.
+    /// CPU time in microseconds.
     pub cpu_us: u64,
     /// How far it was over the deadline when it ended, in microseconds: the larger excess over the two limits of CPU time
     /// and of wall time.
     pub overrun_us: u64,
     /// What came after.
     pub after: Vec<After>,
+}
+
+/// How far an execution was over its limits, in microseconds.
+pub fn overrun_us(cpu: Duration, wall: Duration, limits: &Limits) -> u64 {
+    micros(cpu.saturating_sub(limits.cpu)).max(micros(wall.saturating_sub(limits.wall)))
+}
+
+/// In microseconds.
+pub fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// How an execution ended.
@@ -53,8 +66,10 @@ pub struct After {
     pub script: Script,
     /// How it ended.
     pub end: End,
-    /// Wall time in microseconds.
+    /// Wall time in microseconds, cleaning up after the case included.
     pub wall_us: u64,
+    /// As in [`Run`].
+    pub overrun_us: u64,
 }
 
 /// Whose script.
