@@ -12,6 +12,7 @@ use memchr::memmem;
 use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
 
+use crate::guard;
 use crate::log::{Level, Log};
 use crate::patterns;
 
@@ -86,6 +87,9 @@ pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals
     let (log, array): (Table, Table) = prelude.call((&base, host(lua, log)?))?;
     let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
 
+    #[cfg(test)]
+    base.raw_set("panic_on_purpose", guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?)?;
+
     // `("text"):find(…)` must find our functions, too.
     let string: Table = base.raw_get("string")?;
     lua.set_type_metatable::<LuaString>(Some(hidden(lua, &string)?));
@@ -125,25 +129,25 @@ fn host(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Table> {
     let log = Rc::clone(log);
     host.raw_set(
         "log",
-        lua.create_function(move |_, (level, message): (LuaString, LuaString)| {
+        guard::function(lua, move |_, (level, message): (LuaString, LuaString)| {
             log.borrow_mut().add(Level::named(&level.as_bytes()), &message.as_bytes());
             Ok(())
         })?,
     )?;
-    host.raw_set("find", lua.create_function(find)?)?;
-    host.raw_set("isat", lua.create_function(is_at)?)?;
+    host.raw_set("find", guard::function(lua, find)?)?;
+    host.raw_set("isat", guard::function(lua, is_at)?)?;
     host.raw_set(
         "heaviest",
-        lua.create_function(|_, pattern: LuaString| Ok(patterns::heaviest(&pattern.as_bytes())))?,
+        guard::function(lua, |_, pattern: LuaString| Ok(patterns::heaviest(&pattern.as_bytes())))?,
     )?;
     host.raw_set(
         "percents",
         #[expect(clippy::cast_precision_loss, reason = "a string in a VM is shorter than 2^53")]
-        lua.create_function(|_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
+        guard::function(lua, |_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
     )?;
     host.raw_set(
         "iscfunction",
-        lua.create_function(|_, value: Value| {
+        guard::function(lua, |_, value: Value| {
             Ok(value.as_function().is_some_and(|function| function.info().what == "C"))
         })?,
     )?;

@@ -38,6 +38,7 @@ mod engine;
 mod fault;
 mod forms;
 mod globals;
+mod guard;
 mod json;
 mod limits;
 mod log;

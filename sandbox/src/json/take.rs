@@ -16,6 +16,9 @@ const ROOM: usize = 256;
 /// An array may have holes, written as `null`, as long as it is not mostly holes: `{[1e9] = 1}` is a mistake.
 const HOLES_FREE: usize = 8;
 
+/// Bytes of a string that is worth a look at what it takes before it is written.
+const LONG: usize = 4096;
+
 /// Bytes of a path such as `result.items[3]` that a message repeats.
 const PATH_BYTES_MAX: usize = 200;
 
@@ -172,8 +175,8 @@ impl Writer<'_> {
 
     fn string(&mut self, position: Position) -> Result<(), Refused> {
         let bytes = self.stack.bytes(position);
-        // Before the copy: escapes can make it six times as long.
-        self.check_bytes(bytes.len())?;
+        // Before the copy, which escapes can make six times as long.
+        self.check_bytes(bytes.len() + if bytes.len() > LONG { escapes(bytes) } else { 0 })?;
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::invalid("is a string that is not UTF-8"))?;
         serde_json::to_writer(&mut self.text, text).expect("strings are JSON, and a vector takes all");
         Ok(())
@@ -268,6 +271,12 @@ impl Writer<'_> {
         }
         Ok(largest)
     }
+}
+
+/// Bytes that `\u0000` and its like add to what they stand for.
+fn escapes(bytes: &[u8]) -> usize {
+    let is_long = |byte: &&u8| **byte < 0x20 && !matches!(byte, 0x08 | 0x09 | 0x0a | 0x0c | 0x0d);
+    bytes.iter().filter(is_long).count() * (r"\u0000".len() - 1)
 }
 
 fn in_time() -> Result<(), Refused> {
