@@ -75,6 +75,8 @@ impl Vms {
 
 #[cfg(test)]
 mod tests {
+    use sandbox::{Entry, Grants, State};
+
     use super::*;
 
     fn vms(vms_max: usize) -> (Vms, Arc<Metrics>) {
@@ -87,7 +89,18 @@ mod tests {
     #[track_caller]
     fn run(vms: &mut Vms, tenant: &str, source: &str) -> Execution {
         let program = sandbox::compile("x.luau", source.as_bytes(), &vms.limits).unwrap();
-        let call = Call { tenant, script: "x", version: "v", execution_id: "id", input: b"" };
+        let limits = vms.limits.clone();
+        let call = Call {
+            tenant,
+            script: "x",
+            version: "v",
+            execution_id: "id",
+            input: b"",
+            entry: Entry::Handle,
+            limits: &limits,
+            grants: &Grants::default(),
+            state: State::Fresh,
+        };
         vms.run(&program, &call).unwrap()
     }
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::histogram::Histogram;
-use sandbox::{Call, Engine, Execution, Fault, Limits, Program};
+use sandbox::{Call, Engine, Execution, Fault, Limits, Outcome, Program};
 use tokio::runtime::Builder;
 use tokio::task::LocalSet;
 use tokio_util::sync::CancellationToken;
@@ -114,7 +114,7 @@ impl Worker {
         })?;
         self.seconds.observe(execution.wall.as_secs_f64());
         log(call, &execution);
-        execution.outcome
+        execution.outcome.map(Outcome::into_json)
     }
 }
 

@@ -6,7 +6,7 @@ use contract::api::{HEADER_EXECUTION, HEADER_RELEASE, HEADER_VERSION};
 use contract::{Code, Problem};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::body::Incoming;
-use sandbox::{Call, Fault, Limits};
+use sandbox::{Call, Entry, Fault, Grants, Limits, State};
 use uuid::fmt::Hyphenated;
 
 use super::answer::{self, Answer, JSON, Refused};
@@ -59,6 +59,10 @@ fn execute(worker: &Worker, script: &Script, names: &Names<'_>, id: &str, input:
         version: script.version.as_str(),
         execution_id: id,
         input,
+        entry: Entry::Handle,
+        limits: &worker.limits,
+        grants: &Grants::default(),
+        state: State::Fresh,
     };
     match worker.execute(&script.program, &call) {
         Ok(result) => answer::ok(JSON, result),

@@ -56,13 +56,14 @@ impl Refused {
         matches!(self.reason, Reason::Exceeds(_))
     }
 
-    /// One sentence, such as ``result.items[3] is a function, which JSON has no form for``.
-    pub(crate) fn sentence(&self) -> String {
+    /// One sentence about the value that `root` names, such as ``result.items[3] is a function, which JSON has no form
+    /// for``.
+    pub(crate) fn sentence(&self, root: &str) -> String {
         let what = match &self.reason {
-            Reason::Exceeds(what) => return format!("result {what}"),
+            Reason::Exceeds(what) => return format!("{root} {what}"),
             Reason::Invalid(what) => what,
         };
-        let mut path = String::from("result");
+        let mut path = String::from(root);
         for step in self.steps.iter().rev() {
             // Writing to a string cannot fail.
             let _ = match step {
