@@ -85,7 +85,7 @@ pub(crate) fn run(script: &Script, input: &[u8]) -> Result<Execution, Failure> {
         let engine = Engine::start().map_err(|err| internal(format!("start the watchdog thread: {err}")))?;
         let mut vm = engine.vm(&limits).map_err(|fault| internal(fault.detail))?;
         let (stem, version) = (script.stem(), Version::of(&script.source));
-        let call = Call { tenant: "desk", script: &stem, version: version.as_str(), execution_id: "desk", input };
+        let call = Call { input, ..Call::new("desk", &stem, version.as_str(), "desk", &limits) };
         Ok(vm.run(&program, &call))
     })?
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use contract::Code;
 use rustix::time::{ClockId, clock_gettime};
-use sandbox::{Call, Engine, Limits, Vm, compile};
+use sandbox::{Call, Engine, Limits, Outcome, Vm, compile};
 use serde::{Deserialize, Serialize};
 
 use crate::case::Case;
@@ -162,7 +162,7 @@ impl Desk {
             }
         }
         let Some(vm) = slot else { return End::Problem(Code::Internal, "there is no VM".into()) };
-        end_of(execute(vm, &program, name, input.as_bytes()))
+        end_of(execute(vm, &program, &self.limits, name, input.as_bytes()))
     }
 }
 
@@ -170,10 +170,12 @@ impl Desk {
 pub(crate) fn execute(
     vm: &mut Vm,
     program: &sandbox::Program,
+    limits: &Limits,
     tenant: &str,
     input: &[u8],
 ) -> std::result::Result<Vec<u8>, sandbox::Fault> {
-    vm.run(program, &Call { tenant, script: "case", version: "v", execution_id: "e", input }).outcome
+    let call = Call { input, ..Call::new(tenant, "case", "v", "e", limits) };
+    vm.run(program, &call).outcome.map(Outcome::into_json)
 }
 
 fn end_of(outcome: std::result::Result<Vec<u8>, sandbox::Fault>) -> End {

@@ -83,7 +83,7 @@ thread_local! {
 fn run(program: &Program, input: &[u8]) -> Result<Vec<u8>, Fault> {
     VM.with_borrow_mut(|slot| {
         let vm = slot.get_or_insert_with(|| engine().vm(&limits()).expect("the limits have room for a VM"));
-        let outcome = execute(vm, program, "tenant", input);
+        let outcome = execute(vm, program, &limits(), "tenant", input);
         if !vm.is_usable() {
             *slot = None;
         }

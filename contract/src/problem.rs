@@ -71,6 +71,9 @@ codes! {
     Unauthenticated = "unauthenticated", 401, "Unauthenticated";
     /// Somebody else changed it first.
     Conflict = "conflict", 412, "Changed by somebody else";
+    /// The execution was ended on request while it waited. 409: whoever still waits for its result learns that another
+    /// request has settled what becomes of it, and may start it anew.
+    Cancelled = "cancelled", 409, "Cancelled";
     /// Switched off by an operator.
     Suspended = "suspended", 409, "Suspended";
     /// Too much at once.

@@ -13,9 +13,9 @@ use contract::release::PublicKeys;
 use telemetry::LogFormat;
 use tonic::transport::Endpoint;
 
-use crate::strategy;
 use crate::outbound::{OutboundFlags, OutboundSettings};
 use crate::pubsub::{PubsubFlags, PubsubSettings};
+use crate::strategy;
 
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]

@@ -13,9 +13,10 @@ use crate::slot::Slot;
 use crate::vm::Vm;
 use crate::watchdog::Watchdog;
 
-/// Corrections that Luau ships switched off: `table.move` over a huge range, tables after memory ran out, sizes of
-/// tables, the metatable of vectors, addresses in texts.
-const FLAGS: [&str; 5] = [
+/// Corrections that Luau ships switched off: sweeping that falls behind large garbage, `table.move` over a huge range,
+/// tables after memory ran out, sizes of tables, the metatable of vectors, addresses in texts.
+const FLAGS: [&str; 6] = [
+    "LuauBackedgeHeapCheck",
     "LuauTableMoveTimeoutFix",
     "LuauTableRobustOom",
     "LuauTableArrayAdjustCheck",

@@ -11,7 +11,8 @@ const MESSAGE_BYTES_MAX: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Fault {
-    /// `script_error`, `deadline_exceeded`, `memory_exceeded`, `output_exceeded`, `result_invalid`, `bad_json`, `too_large`, `internal`.
+    /// `script_error`, `rejected_by_middleware`, `deadline_exceeded`, `memory_exceeded`, `output_exceeded`,
+    /// `result_invalid`, `bad_json`, `too_large`, `cancelled`, `internal`.
     pub code: Code,
     /// One sentence: which limit, how much.
     pub detail: String,
@@ -42,11 +43,11 @@ impl Fault {
 
     /// The script raised `text`, as far as known at `line`. The text's own `FILE:LINE: ` is believed first: it is nearer
     /// when a coroutine raised, and a forged one misleads only its author.
-    pub(crate) fn raised(file: &str, text: &str, line: u32) -> Self {
+    pub(crate) fn raised(code: Code, file: &str, text: &str, line: u32) -> Self {
         let (line, message) = place(file, text).unwrap_or((line, text));
         let message = clip(message, MESSAGE_BYTES_MAX);
         let diagnostic = Diagnostic { file: file.to_owned(), line, column: None, message };
-        Self { code: Code::ScriptError, detail: diagnostic.to_string(), diagnostics: vec![diagnostic] }
+        Self { code, detail: diagnostic.to_string(), diagnostics: vec![diagnostic] }
     }
 
     pub(crate) fn deadline(clock: Clock, limits: &Limits, file: &str, line: u32) -> Self {

@@ -1,27 +1,20 @@
-//! One execution on the Lua stack: fresh environment, input, the script's form, its answer.
+//! The forms of a script, and what of it an execution calls.
 
-use crate::compile::Program;
-use crate::context::{self, Members};
-use crate::fault::clip;
+use std::borrow::Cow;
+use std::ffi::{CStr, c_int};
+
+use contract::Code;
+
+use crate::context::Contexts;
+use crate::fault::{Fault, clip};
 use crate::json::{self, Refused};
 use crate::limits::Limits;
 use crate::stack::{Kind, Pin, Position, Stack, Status};
-use crate::vm::Call;
+use crate::trace;
+use crate::vm::{Call, Entry};
 
 /// Bytes of an error message that are looked at.
 const MESSAGE_BYTES_MAX: usize = 4096;
-
-/// Values that the executions of a VM share; none of them can be changed by a script.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shared {
-    /// The globals between executions: the names without an environment.
-    pub(crate) base: Pin,
-    pub(crate) environment: Pin,
-    pub(crate) array: Pin,
-    pub(crate) members: Members,
-    pub(crate) reseed: Pin,
-    pub(crate) locate: Pin,
-}
 
 /// Why there is no answer.
 #[derive(Debug)]
@@ -32,131 +25,223 @@ pub(crate) enum Failure {
     Load(String),
     /// The script raised an error.
     Raised(String),
+    /// `before` raised an error: that is how it refuses.
+    Rejected(String),
     /// The memory limit was hit.
     Memory,
-    /// What the script is or left behind is none of the three forms.
+    /// What the script is or left behind does not have what is called.
     Form(String),
     /// The answer was not written.
     Output(Refused),
+    /// The main coroutine yielded, and nothing can resume it.
+    Stuck,
+    /// The script itself resumed or ended its main coroutine.
+    Lost,
 }
 
-/// Runs `program` in a fresh environment and gives its answer as JSON text. `seed` starts `math.random`.
-pub(crate) fn run(
-    stack: &mut Stack,
-    shared: Shared,
-    program: &Program,
-    call: &Call<'_>,
-    limits: &Limits,
-    seed: u32,
-) -> Result<Vec<u8>, Failure> {
-    let answer = answer(stack, shared, program, call, limits, seed);
-    // Lets go of the environment, so that all of it can be swept.
-    stack.clear();
-    stack.push_pin(shared.base);
-    stack.set_globals(stack.top());
-    stack.clear();
-    answer
-}
-
-fn answer(
-    stack: &mut Stack,
-    shared: Shared,
-    program: &Program,
-    call: &Call<'_>,
-    limits: &Limits,
-    seed: u32,
-) -> Result<Vec<u8>, Failure> {
-    stack.push_pin(shared.locate);
-    let locate = stack.top();
-
-    stack.push_pin(shared.reseed);
-    stack.push_number(f64::from(seed >> 1));
-    check(stack.call(1, locate), stack)?;
-    stack.pop();
-
-    json::push(stack, call.input, limits.depth, shared.array).map_err(Failure::Input)?;
-    let input = stack.top();
-    let environment = enter_environment(stack, shared, input);
-
-    if !stack.load(program) {
-        return Err(Failure::Load(message(stack)));
+impl Failure {
+    /// What the host is told about a failure in `file`, under a limit of `memory` bytes.
+    pub(crate) fn fault(self, file: &str, memory: usize) -> Fault {
+        match self {
+            Self::Input(error) => Fault::bad_json(&error),
+            Self::Load(error) => Fault::internal(&format!("Luau refused compiled code: {error}")),
+            Self::Raised(message) => Fault::raised(Code::ScriptError, file, &message, trace::line()),
+            Self::Rejected(message) => Fault::raised(Code::RejectedByMiddleware, file, &message, trace::line()),
+            Self::Memory => Fault::memory(memory, file, trace::line()),
+            Self::Form(detail) => Fault::new(Code::ResultInvalid, detail),
+            Self::Output(refused) if refused.is_limit() => Fault::new(Code::OutputExceeded, refused.sentence("result")),
+            Self::Output(refused) => Fault::new(Code::ResultInvalid, refused.sentence("result")),
+            Self::Stuck => Fault::raised(
+                Code::ScriptError,
+                file,
+                "the script waits for nothing: its main coroutine yielded, and no task, wait or call is there to resume it",
+                trace::line(),
+            ),
+            Self::Lost => Fault::raised(
+                Code::ScriptError,
+                file,
+                "the script resumed or ended its own main coroutine, so its answer is lost",
+                trace::line(),
+            ),
+        }
     }
-    check(stack.call(0, locate), stack)?;
-    let chunk = stack.top();
-    let answer = match stack.kind(chunk) {
-        Kind::Function => handle(stack, shared, locate, chunk, input, call)?,
-        Kind::Table => {
-            let handler = stack.push_field(chunk, c"handle");
-            if stack.kind(handler) != Kind::Function {
-                let what = stack.kind(handler).name();
-                return Err(Failure::Form(format!(
-                    "`{}` returns a table whose `handle` is {what}, not a function",
-                    program.file()
-                )));
-            }
-            handle(stack, shared, locate, handler, input, call)?
+}
+
+/// What of a script is called.
+#[derive(Debug, Clone)]
+pub(crate) enum Wanted<'a> {
+    Handle,
+    Event(Cow<'a, str>),
+    Before,
+    After,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(entry: Entry<'a>) -> Self {
+        match entry {
+            Entry::Handle => Self::Handle,
+            Entry::Event(name) => Self::Event(Cow::Borrowed(name)),
+            Entry::Before => Self::Before,
+            Entry::After { .. } => Self::After,
         }
-        Kind::Nil => {
-            let result = stack.push_field(environment, c"result");
-            if stack.kind(result) != Kind::Table {
-                return Err(Failure::Form(format!(
-                    "`{}` returns nothing, and its global `result` is {}; return a function `handler(input, ctx)`, or \
-                     set `result = {{ output = … }}`",
-                    program.file(),
-                    stack.kind(result).name()
-                )));
-            }
-            result
+    }
+
+    pub(crate) fn into_owned(self) -> Wanted<'static> {
+        match self {
+            Self::Handle => Wanted::Handle,
+            Self::Event(name) => Wanted::Event(Cow::Owned(name.into_owned())),
+            Self::Before => Wanted::Before,
+            Self::After => Wanted::After,
         }
-        other => {
+    }
+
+    /// The field of a module in which it is.
+    fn field(&self) -> &'static CStr {
+        match self {
+            Self::Handle => c"handle",
+            Self::Event(_) => c"on",
+            Self::Before => c"before",
+            Self::After => c"after",
+        }
+    }
+}
+
+/// What a chunk has come to.
+pub(crate) enum Form {
+    /// This function is to be called.
+    Function(Position),
+    /// The chunk was all: its answer is in the global `result`.
+    Founding,
+}
+
+/// Finds what is `wanted` in what the chunk returned, at `returned`.
+pub(crate) fn form(stack: &mut Stack, file: &str, returned: Position, wanted: &Wanted<'_>) -> Result<Form, Failure> {
+    let field = wanted.field().to_string_lossy();
+    match (stack.kind(returned), wanted) {
+        (Kind::Function, Wanted::Handle) => return Ok(Form::Function(returned)),
+        (Kind::Nil, Wanted::Handle) => return Ok(Form::Founding),
+        (Kind::Table, _) => {}
+        (Kind::Function, _) => {
             return Err(Failure::Form(format!(
-                "`{}` returns {}; return a function `handler(input, ctx)`, or a table with `handle`",
-                program.file(),
+                "`{file}` is a handler and has no `{field}`; return a table with `{field}`"
+            )));
+        }
+        (Kind::Nil, _) => {
+            return Err(Failure::Form(format!(
+                "`{file}` returns nothing and has no `{field}`; return a table with `{field}`"
+            )));
+        }
+        (other, _) => {
+            return Err(Failure::Form(format!(
+                "`{file}` returns {}; return a function `handler(input, ctx)`, or a table with `{field}`",
                 other.name()
             )));
         }
-    };
-    json::take(stack, answer, limits, shared.array).map_err(Failure::Output)
+    }
+    let member = stack.push_field(returned, wanted.field());
+    if let Wanted::Event(event) = wanted {
+        if stack.kind(member) != Kind::Table {
+            let what = stack.kind(member).name();
+            return Err(Failure::Form(format!(
+                "`{file}` returns a table whose `on` is {what}, not a table of functions by event"
+            )));
+        }
+        let function = stack.push_entry(member, event.as_bytes());
+        return match stack.kind(function) {
+            Kind::Function => Ok(Form::Function(function)),
+            other => Err(Failure::Form(format!(
+                "`{file}` has no function for the event `{event}`: `on` has {} there",
+                other.name()
+            ))),
+        };
+    }
+    match stack.kind(member) {
+        Kind::Function => Ok(Form::Function(member)),
+        other => {
+            Err(Failure::Form(format!("`{file}` returns a table whose `{field}` is {}, not a function", other.name())))
+        }
+    }
 }
 
-/// A table that holds `_G` and `input`, looks for all else among the names of `globals.rs`, and goes with the execution.
-fn enter_environment(stack: &mut Stack, shared: Shared, input: Position) -> Position {
-    let environment = stack.push_table(0, 4);
-    stack.push_copy(environment);
-    stack.set_field(environment, c"_G");
-    stack.push_copy(input);
-    stack.set_field(environment, c"input");
-    stack.set_metatable(environment, shared.environment);
-    stack.set_globals(environment);
-    environment
+/// Pushes the global `result` that a founding script left in `environment`.
+pub(crate) fn founding_result(stack: &mut Stack, file: &str, environment: Position) -> Result<Position, Failure> {
+    let result = stack.push_field(environment, c"result");
+    match stack.kind(result) {
+        Kind::Table => Ok(result),
+        other => Err(Failure::Form(format!(
+            "`{file}` returns nothing, and its global `result` is {}; return a function `handler(input, ctx)`, or set \
+             `result = {{ output = … }}`",
+            other.name()
+        ))),
+    }
 }
 
-/// Calls `handler(input, ctx)`.
-fn handle(
-    stack: &mut Stack,
-    shared: Shared,
-    locate: Position,
-    handler: Position,
-    input: Position,
-    call: &Call<'_>,
-) -> Result<Position, Failure> {
-    stack.push_copy(handler);
-    stack.push_copy(input);
-    context::push(stack, call, shared.members);
-    check(stack.call(2, locate), stack)?;
-    Ok(stack.top())
+/// Values of a call on the stack, from which arguments are made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) input: Position,
+    /// Of [`Entry::After`], otherwise the input again.
+    pub(crate) result: Position,
 }
 
-fn check(status: Status, stack: &mut Stack) -> Result<(), Failure> {
+impl Given {
+    /// Pushes the values of a call.
+    pub(crate) fn push(stack: &mut Stack, call: &Call<'_>, limits: &Limits, array: Pin) -> Result<Self, Failure> {
+        json::push(stack, call.input, limits.depth, array).map_err(Failure::Input)?;
+        let input = stack.top();
+        if let Entry::After { result } = call.entry {
+            json::push(stack, result, limits.depth, array).map_err(Failure::Input)?;
+        }
+        Ok(Self { input, result: stack.top() })
+    }
+
+    /// Pushes the arguments for what the call wants, and gives their number.
+    pub(crate) fn push_arguments(
+        self,
+        stack: &mut Stack,
+        contexts: &mut Contexts,
+        call: &Call<'_>,
+    ) -> Result<c_int, Failure> {
+        match call.entry {
+            Entry::Handle => {
+                stack.push_copy(self.input);
+                contexts.push(stack, call)?;
+                Ok(2)
+            }
+            Entry::Event(name) => {
+                let event = stack.push_table(0, 2);
+                stack.push_bytes(name.as_bytes());
+                stack.set_field(event, c"name");
+                stack.push_copy(self.input);
+                stack.set_field(event, c"data");
+                contexts.push(stack, call)?;
+                Ok(2)
+            }
+            Entry::Before => {
+                contexts.push(stack, call)?;
+                stack.push_copy(self.input);
+                Ok(2)
+            }
+            Entry::After { .. } => {
+                contexts.push(stack, call)?;
+                stack.push_copy(self.result);
+                stack.push_copy(self.input);
+                Ok(3)
+            }
+        }
+    }
+}
+
+pub(crate) fn check(status: Status, stack: &mut Stack) -> Result<(), Failure> {
     match status {
-        Status::Returned => Ok(()),
+        Status::Returned | Status::Yielded => Ok(()),
         Status::OutOfMemory => Err(Failure::Memory),
         Status::Raised => Err(Failure::Raised(message(stack))),
     }
 }
 
 /// The error on top of the stack in words, without running any code of the script's.
-fn message(stack: &mut Stack) -> String {
+pub(crate) fn message(stack: &mut Stack) -> String {
     let error = stack.top();
     match stack.kind(error) {
         Kind::String => text(stack, error),

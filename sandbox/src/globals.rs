@@ -4,23 +4,19 @@
 //! `collectgarbage`, `gcinfo`, `debug`, `dofile`, `loadfile`, `package`, all of `io` and `os` but what is named, and of
 //! `table` the old `foreach`, `foreachi`, `getn` and `maxn` (loops in C without an end in sight).
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::OnceLock;
 
-use memchr::memmem;
 use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
 
-use crate::guard;
-use crate::log::{Level, Log};
-use crate::patterns;
+use crate::host;
+use crate::life::Now;
 
 /// Functions and values taken over from Luau as they are.
 const NAMES: &str = "_VERSION assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen rawset select \
      setmetatable tonumber tostring type typeof unpack xpcall";
 
-/// Libraries, and what is taken over of each. `prelude.luau` replaces and adds some.
+/// Libraries, and what is taken over of each. `prelude.luau` and `tasks.luau` replace and add some.
 const LIBRARIES: &[(&str, &str)] = &[
     (
         "bit32",
@@ -32,7 +28,7 @@ const LIBRARIES: &[(&str, &str)] = &[
          readu32 readu8 tostring writebits writef32 writef64 writei16 writei32 writei8 writestring writeu16 \
          writeu32 writeu8",
     ),
-    ("coroutine", "close create isyieldable resume running status wrap yield"),
+    ("coroutine", "close create isyieldable status yield"),
     ("io", ""),
     ("json", ""),
     (
@@ -43,6 +39,7 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("os", "clock difftime time"),
     ("string", "byte char len lower pack packsize rep reverse sub unpack upper"),
     ("table", "clear clone concat create find freeze insert isfrozen move pack remove unpack"),
+    ("task", ""),
     ("utf8", "char charpattern codepoint codes len offset"),
     ("vector", "abs angle ceil clamp create cross dot floor lerp magnitude max min normalize one sign zero"),
 ];
@@ -55,8 +52,16 @@ pub(crate) struct Globals {
     pub(crate) environment: Table,
     /// Metatable of tables that are arrays also when empty.
     pub(crate) array: Table,
-    /// `ctx.log`.
-    pub(crate) log: Table,
+    /// Makes the metatable of `ctx` for a set of capabilities.
+    pub(crate) context: Function,
+    /// A table whose first element is the tasks of the execution that runs now.
+    pub(crate) now: Table,
+    /// Runs tasks.
+    pub(crate) drive: Function,
+    /// Copies an environment.
+    pub(crate) remember: Function,
+    /// Makes an environment as it was when it was copied.
+    pub(crate) restore: Function,
     /// `math.randomseed`, so that executions do not continue each other's random numbers.
     pub(crate) reseed: Function,
 }
@@ -68,9 +73,9 @@ pub(crate) fn libraries() -> StdLib {
         .fold(StdLib::BIT | StdLib::VECTOR, |all, library| all | library)
 }
 
-/// Builds the names in a new VM and makes all that is shared between executions read-only. What scripts log goes to
-/// `log`.
-pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals> {
+/// Builds the names in a new VM and makes all that is shared between executions read-only. The functions act for the
+/// execution that is in `life`.
+pub(crate) fn install(lua: &Lua, life: &Now) -> mlua::Result<Globals> {
     let from = lua.globals();
     let base = lua.create_table()?;
     take_over(&from, &base, NAMES)?;
@@ -83,12 +88,21 @@ pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals
     }
     base.raw_get::<Table>("json")?.raw_set("null", Value::NULL)?;
 
-    let prelude = lua.load(prelude()).set_name("=prelude").set_mode(ChunkMode::Binary);
-    let (log, array): (Table, Table) = prelude.call((&base, host(lua, log)?))?;
+    let run = |bytecode: &'static [u8], name: &str| {
+        lua.load(bytecode).set_name(format!("={name}")).set_mode(ChunkMode::Binary)
+    };
+    let [prelude, tasks, context] = bytecode();
+    let host = host::functions(lua, life)?;
+    let (log, array): (Table, Table) = run(prelude, "prelude").call((&base, &host))?;
+    host::add_calls(lua, life, &host, array.clone())?;
+    let now = lua.create_table()?;
+    let (ask, drive, remember, restore): (Function, Function, Function, Function) =
+        run(tasks, "tasks").call((&base, &now, &host))?;
+    let context = run(context, "context").call((&base, &host, ask, log))?;
     let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
 
     #[cfg(test)]
-    base.raw_set("panic_on_purpose", guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?)?;
+    base.raw_set("panic_on_purpose", crate::guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?)?;
 
     // `("text"):find(…)` must find our functions, too.
     let string: Table = base.raw_get("string")?;
@@ -99,7 +113,7 @@ pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals
     base.set_readonly(true);
     let environment = hidden(lua, &base)?;
     lua.sandbox(true)?;
-    Ok(Globals { base, environment, array, log, reseed })
+    Ok(Globals { base, environment, array, reseed, context, now, drive, remember, restore })
 }
 
 /// Copies `names`. One that Luau no longer has is an error here and not a surprise in a script.
@@ -123,69 +137,17 @@ fn hidden(lua: &Lua, index: &Table) -> mlua::Result<Table> {
     Ok(metatable)
 }
 
-/// What the prelude is given to work with. Scripts never see it. Each function is linear in its arguments.
-fn host(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Table> {
-    let host = lua.create_table()?;
-    let log = Rc::clone(log);
-    host.raw_set(
-        "log",
-        guard::function(lua, move |_, (level, message): (LuaString, LuaString)| {
-            log.borrow_mut().add(Level::named(&level.as_bytes()), &message.as_bytes());
-            Ok(())
-        })?,
-    )?;
-    host.raw_set("find", guard::function(lua, find)?)?;
-    host.raw_set("isat", guard::function(lua, is_at)?)?;
-    host.raw_set(
-        "heaviest",
-        guard::function(lua, |_, pattern: LuaString| Ok(patterns::heaviest(&pattern.as_bytes())))?,
-    )?;
-    host.raw_set(
-        "percents",
-        #[expect(clippy::cast_precision_loss, reason = "a string in a VM is shorter than 2^53")]
-        guard::function(lua, |_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
-    )?;
-    host.raw_set(
-        "iscfunction",
-        guard::function(lua, |_, value: Value| {
-            Ok(value.as_function().is_some_and(|function| function.info().what == "C"))
-        })?,
-    )?;
-    Ok(host)
-}
-
-/// Where `needle` begins among the `places` bytes of `text` from byte `from` (from 1). Linear, where Luau's own search
-/// is quadratic.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    clippy::cast_sign_loss,
-    reason = "the prelude gives whole numbers from 1 to the length of a string, and `as` keeps others in range"
-)]
-fn find(_: &Lua, (text, needle, from, places): (LuaString, LuaString, f64, f64)) -> mlua::Result<Option<f64>> {
-    let (text, needle) = (text.as_bytes(), needle.as_bytes());
-    let from = (from as usize).saturating_sub(1);
-    let end = from.saturating_add(places as usize).saturating_add(needle.len().saturating_sub(1));
-    let range = text.get(from..end.min(text.len())).unwrap_or_default();
-    Ok(memmem::find(range, &needle).map(|at| (from + at + 1) as f64))
-}
-
-/// Whether `needle` is in `text` at byte `at` (from 1).
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as in `find`")]
-fn is_at(_: &Lua, (text, needle, at): (LuaString, LuaString, f64)) -> mlua::Result<bool> {
-    let (text, needle) = (text.as_bytes(), needle.as_bytes());
-    Ok(text.get((at as usize).saturating_sub(1)..).is_some_and(|rest| rest.starts_with(&needle)))
-}
-
-/// The prelude's bytecode, compiled once per process. Without inlining, which would hide the frames that `error`
-/// counts.
-fn prelude() -> &'static [u8] {
-    static BYTECODE: OnceLock<Vec<u8>> = OnceLock::new();
-    BYTECODE.get_or_init(|| {
-        Compiler::new()
-            .set_optimization_level(1)
-            .set_debug_level(0)
-            .compile(include_str!("prelude.luau"))
-            .expect("the prelude is part of this program, and every test compiles it")
-    })
+/// Bytecode of our own Luau code: prelude, tasks and context, compiled once per process. Without inlining, which would
+/// hide the frames that `error` counts.
+fn bytecode() -> [&'static [u8]; 3] {
+    static BYTECODE: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+    let compiler = Compiler::new().set_optimization_level(1).set_debug_level(0);
+    BYTECODE
+        .get_or_init(|| {
+            [include_str!("prelude.luau"), include_str!("tasks.luau"), include_str!("context.luau")].map(|source| {
+                compiler.compile(source).expect("this is part of this program, and every test compiles it")
+            })
+        })
+        .each_ref()
+        .map(Vec::as_slice)
 }

@@ -34,12 +34,12 @@ pub(crate) fn panicked() -> bool {
 mod tests {
     use contract::Code;
 
-    use crate::{Call, Engine, Limits, compile};
+    use crate::{Call, Engine, Limits, Outcome, compile};
 
     #[test]
     fn a_panic_in_a_host_function_ends_as_internal_though_the_script_catches_it() {
         let (engine, limits) = (Engine::start().unwrap(), Limits::default());
-        let call = Call { tenant: "a", script: "x", version: "v", execution_id: "e", input: b"" };
+        let call = Call::new("a", "x", "v", "e", &limits);
         let run = |source: &str| {
             let mut vm = engine.vm(&limits).unwrap();
             let outcome = vm.run(&compile("x.luau", source.as_bytes(), &limits).unwrap(), &call).outcome;
@@ -54,7 +54,7 @@ mod tests {
         ] {
             assert_eq!(run(source), (Err(Code::Internal), false), "{source}");
             // The same thread goes on, in another VM.
-            assert_eq!(run("return function() return 1 end"), (Ok(b"1".to_vec()), true), "{source}");
+            assert_eq!(run("return function() return 1 end"), (Ok(Outcome::Value(b"1".to_vec())), true), "{source}");
         }
     }
 }

@@ -32,6 +32,8 @@
 //!
 //! An integer of more than 64 bits and any decimal fraction become the nearest float, as in most JSON readers.
 
+mod asks;
+mod capability;
 mod compile;
 mod context;
 mod engine;
@@ -39,20 +41,30 @@ mod fault;
 mod forms;
 mod globals;
 mod guard;
+mod hash;
+mod host;
 mod json;
+mod kept;
+mod life;
 mod limits;
 mod log;
 mod patterns;
+mod random;
+mod run;
 mod slot;
 mod stack;
 mod trace;
+mod turn;
 mod vm;
 mod watchdog;
 
+pub use asks::{Answer, Ask};
+pub use capability::{Capability, Grants};
 pub use compile::{Program, Refusal, compile};
 pub use contract::Diagnostic;
 pub use engine::Engine;
 pub use fault::Fault;
 pub use limits::Limits;
 pub use log::{Level, LogLine};
-pub use vm::{Call, Execution, Vm};
+pub use run::{Execution, Outcome, Run, Step, Waiting};
+pub use vm::{Call, Entry, State, Vm};

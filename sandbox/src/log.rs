@@ -50,7 +50,7 @@ pub struct LogLine {
     pub message: String,
 }
 
-/// The log of the running execution.
+/// The log of one execution.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
     lines: Vec<LogLine>,
@@ -59,9 +59,9 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Empties the log and gives it a new budget.
-    pub(crate) fn begin(&mut self, bytes: usize) {
-        *self = Self { bytes_left: bytes, ..Self::default() };
+    /// An empty log with a budget.
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self { bytes_left: bytes, ..Self::default() }
     }
 
     /// Adds a line, or counts it as dropped when the budget is used up. Bytes that are not UTF-8 are replaced.
@@ -81,8 +81,8 @@ impl Log {
     }
 
     /// Lines, oldest first, and how many were dropped.
-    pub(crate) fn take(&mut self) -> (Vec<LogLine>, u32) {
-        (std::mem::take(&mut self.lines), self.dropped)
+    pub(crate) fn into_lines(self) -> (Vec<LogLine>, u32) {
+        (self.lines, self.dropped)
     }
 }
 
@@ -92,25 +92,23 @@ mod tests {
 
     #[test]
     fn lines_above_the_budget_are_dropped_and_counted() {
-        let mut log = Log::default();
-        log.begin(100);
+        let mut log = Log::new(100);
 
         log.add(Level::Info, b"first");
         log.add(Level::Info, &[b'x'; 80]);
         log.add(Level::Info, b"third");
 
-        let (lines, dropped) = log.take();
+        let (lines, dropped) = log.into_lines();
         assert_eq!(lines.iter().map(|line| line.message.as_str()).collect::<Vec<_>>(), ["first", "third"]);
         assert_eq!(dropped, 1);
     }
 
     #[test]
     fn a_long_message_is_clipped() {
-        let mut log = Log::default();
-        log.begin(64 << 10);
+        let mut log = Log::new(64 << 10);
 
         log.add(Level::Warn, &[b'x'; 10_000]);
 
-        assert_eq!(log.take().0[0].message.len(), MESSAGE_BYTES_MAX + "…".len());
+        assert_eq!(log.into_lines().0[0].message.len(), MESSAGE_BYTES_MAX + "…".len());
     }
 }

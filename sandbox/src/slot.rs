@@ -18,6 +18,7 @@ use std::time::Duration;
 use mlua::ffi;
 
 use crate::fault::Clock;
+use crate::trace;
 
 /// Reading a thread's CPU clock is a system call of up to a microsecond. A reading this fresh serves the next
 /// execution as well: the time since counts as used before it, so a script may get up to this much more.
@@ -116,8 +117,12 @@ impl Slot {
         }))
     }
 
-    /// An execution begins on this thread.
-    pub(crate) fn begin(&self, callbacks: Callbacks, budget: Budget, now: u64) {
+    /// A step of an execution begins on this thread. One that `goes_on` had steps before: its clock is read anew, or
+    /// many short steps would each use CPU time that counts for none.
+    pub(crate) fn begin(&self, callbacks: Callbacks, budget: Budget, now: u64, goes_on: bool) {
+        if goes_on {
+            self.reading.store(0, Ordering::Relaxed);
+        }
         self.cpu_start.store(self.cpu_reading(now), Ordering::Relaxed);
         self.cpu_limit.store(budget.cpu_ns, Ordering::Relaxed);
         self.wall_end.store(now.saturating_add(budget.wall_ns), Ordering::Relaxed);
@@ -129,11 +134,16 @@ impl Slot {
         self.epoch.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The execution has ended. Gives the clock that stopped it, if it felt that.
+    /// The step has ended. Gives the clock that stopped it, if it felt that.
     pub(crate) fn end(&self) -> Option<Clock> {
         self.epoch.fetch_add(1, Ordering::Release);
         CURRENT.set(ptr::null());
         STOPPED_BY.take()
+    }
+
+    /// CPU time that the last step used, when it has just ended.
+    pub(crate) fn cpu_used(&self) -> u64 {
+        cpu_time(self.cpu_clock).saturating_sub(self.cpu_start.load(Ordering::Relaxed))
     }
 
     /// The VM is about to be dropped: the watchdog will not touch it any more.
@@ -236,6 +246,8 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
         Some((epoch, clock)) if epoch == slot.epoch.load(Ordering::Relaxed) => {
             STOPPED_BY.set(Some(clock));
             drop(verdict);
+            // SAFETY: the thread that is running, on which the interrupt was called.
+            unsafe { trace::note(state) }
             // SAFETY: a C function of Luau may raise; nothing in this frame needs dropping.
             unsafe { ffi::luaL_error(state, c"deadline exceeded".as_ptr()) }
         }
@@ -271,11 +283,11 @@ mod tests {
         let lua = mlua::Lua::new();
         let callbacks = Callbacks::of(&lua).unwrap();
         let slot = Slot::new().unwrap();
-        slot.begin(callbacks, BUDGET, 0);
+        slot.begin(callbacks, BUDGET, 0, false);
         slot.stop(1, Clock::Cpu);
         assert_eq!(slot.end(), None);
 
-        slot.begin(callbacks, BUDGET, 0);
+        slot.begin(callbacks, BUDGET, 0, false);
         let answer: mlua::Result<i32> = lua.load("for i = 1, 1000 do end return 7").eval();
 
         assert_eq!(answer.unwrap(), 7);
@@ -287,7 +299,7 @@ mod tests {
         let lua = mlua::Lua::new();
         let callbacks = Callbacks::of(&lua).unwrap();
         let slot = Slot::new().unwrap();
-        slot.begin(callbacks, BUDGET, 0);
+        slot.begin(callbacks, BUDGET, 0, false);
         slot.stop(1, Clock::Wall);
 
         let answer: mlua::Result<()> = lua.load("while true do pcall(function() end) end").eval();
@@ -301,14 +313,14 @@ mod tests {
         let lua = mlua::Lua::new();
         let callbacks = Callbacks::of(&lua).unwrap();
         let slot = Slot::new().unwrap();
-        slot.begin(callbacks, BUDGET, 0);
+        slot.begin(callbacks, BUDGET, 0, false);
         assert!(!time_is_up());
         slot.stop(1, Clock::Cpu);
         assert!(time_is_up());
         assert_eq!(slot.end(), Some(Clock::Cpu));
         assert!(!time_is_up());
 
-        slot.begin(callbacks, BUDGET, 0);
+        slot.begin(callbacks, BUDGET, 0, false);
         assert!(!time_is_up());
         assert_eq!(slot.end(), None);
     }
@@ -318,7 +330,7 @@ mod tests {
         let lua = mlua::Lua::new();
         let callbacks = Callbacks::of(&lua).unwrap();
         let slot = Slot::new().unwrap();
-        slot.begin(callbacks, BUDGET, 0);
+        slot.begin(callbacks, BUDGET, 0, false);
 
         slot.retire(callbacks);
         drop(lua);
@@ -334,7 +346,7 @@ mod tests {
         let slot = Slot::new().unwrap();
         assert_eq!(slot.look(0), None);
         let budget = Budget { cpu_ns: 1_000_000_000, wall_ns: 9_000_000_000 };
-        slot.begin(Callbacks::of(&lua).unwrap(), budget, 0);
+        slot.begin(Callbacks::of(&lua).unwrap(), budget, 0, false);
 
         assert_eq!(slot.look(0), Some(1_000_000_000));
         let next = slot.look(1_000_000_000).unwrap();

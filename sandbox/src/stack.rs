@@ -14,21 +14,35 @@ use std::ptr;
 use mlua::ffi;
 
 use crate::compile::Program;
+use crate::trace;
 
 /// Place of a value, from 1. The top of an empty stack is 0, a place without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position(c_int);
 
 impl Position {
+    /// The place of the first value.
+    pub(crate) const FIRST: Self = Self(1);
+
     /// The place above this one.
     pub(crate) fn after(self) -> Self {
         Self(self.0 + 1)
     }
 }
 
-/// A value kept in the registry of one VM for as long as the VM lives.
+/// A value kept in the registry of one VM, for as long as the VM lives or until it is let go.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pin(c_int);
+
+impl Pin {
+    /// Keeps `value` in `lua`.
+    pub(crate) fn of(lua: &mlua::Lua, value: impl mlua::IntoLua) -> mlua::Result<Self> {
+        let mut pin = Self(ffi::LUA_REFNIL);
+        // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
+        unsafe { lua.exec_raw::<()>(value.into_lua(lua)?, |state| pin = Stack::new(state).keep())? };
+        Ok(pin)
+    }
+}
 
 /// What a value is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,18 +82,20 @@ impl Kind {
     }
 }
 
-/// How a call ended.
+/// How a call, or a turn of a coroutine, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
-    /// Its result is on top.
+    /// Its result is on top, or still in the coroutine.
     Returned,
+    /// The coroutine waits to be resumed.
+    Yielded,
     /// The error object is on top.
     Raised,
     /// The memory limit was hit and nothing caught that.
     OutOfMemory,
 }
 
-/// The stack of the VM's main thread, within one protected call.
+/// The stack of one Lua thread, within one protected call.
 pub(crate) struct Stack {
     state: *mut ffi::lua_State,
 }
@@ -96,6 +112,11 @@ impl Stack {
     pub(crate) fn top(&self) -> Position {
         // SAFETY: `state` is valid, see `new`.
         Position(unsafe { ffi::lua_gettop(self.state) })
+    }
+
+    /// How many values are above `position`.
+    pub(crate) fn count_above(&self, position: Position) -> c_int {
+        self.top().0 - position.0
     }
 
     /// Drops all above `position`.
@@ -188,6 +209,34 @@ impl Stack {
         self.top()
     }
 
+    /// A new coroutine, with the same globals as this thread.
+    pub(crate) fn push_thread(&mut self) -> Position {
+        // SAFETY: makes room by itself.
+        unsafe { ffi::lua_newthread(self.state) };
+        self.top()
+    }
+
+    /// Makes a coroutine that has returned as new, and drops all that it still held.
+    pub(crate) fn renew_thread(&mut self, thread: Position) {
+        let state = self.thread(thread);
+        // SAFETY: a coroutine that is not active can be reset.
+        unsafe {
+            assert_eq!(ffi::lua_costatus(self.state, state), ffi::LUA_COFIN);
+            ffi::lua_resetthread(state);
+        }
+        self.share_globals(thread);
+    }
+
+    /// Gives a coroutine the globals of this thread.
+    pub(crate) fn share_globals(&mut self, thread: Position) {
+        let state = self.thread(thread);
+        // SAFETY: Luau makes room for the value, which is a table, and takes it off again.
+        unsafe {
+            ffi::lua_xpush(self.state, state, ffi::LUA_GLOBALSINDEX);
+            ffi::lua_replace(state, ffi::LUA_GLOBALSINDEX);
+        }
+    }
+
     /// The same value once more, on top.
     pub(crate) fn push_copy(&mut self, position: Position) {
         // SAFETY: a place with a value, checked by `index`.
@@ -207,19 +256,20 @@ impl Stack {
         unsafe { ffi::lua_settop(self.state, 0) }
     }
 
-    /// Keeps the first `N` values, in their order.
-    pub(crate) fn pin_all<const N: usize>(&mut self) -> [Pin; N] {
-        let mut position = Position(0);
-        std::array::from_fn(|_| {
-            position = position.after();
-            self.pin(position)
-        })
+    /// Keeps the topmost value until it is let go, and drops it from the stack.
+    pub(crate) fn keep(&mut self) -> Pin {
+        // SAFETY: a place with a value, checked by `index`.
+        let pin = Pin(unsafe { ffi::lua_ref(self.state, self.index(self.top())) });
+        self.pop();
+        pin
     }
 
-    /// Keeps the value for the life of the VM.
-    fn pin(&mut self, position: Position) -> Pin {
-        // SAFETY: a place with a value, checked by `index`.
-        Pin(unsafe { ffi::lua_ref(self.state, self.index(position)) })
+    /// Lets a kept value go. The pin must not be used again: it may soon name another value.
+    pub(crate) fn let_go(&mut self, pin: Pin) {
+        // SAFETY: only empties a place of the registry; a wrong one would be a wrong value and not wild memory.
+        unsafe {
+            ffi::lua_unref(self.state, pin.0);
+        }
     }
 
     /// `table[name] = top`, without metamethods; drops the top.
@@ -234,6 +284,15 @@ impl Stack {
         self.assert_table_below(table, 0);
         // SAFETY: a table, checked above.
         unsafe { ffi::lua_rawgetfield(self.state, table.0, name.as_ptr()) };
+        self.top()
+    }
+
+    /// Pushes `table[name]`, without metamethods.
+    pub(crate) fn push_entry(&mut self, table: Position, name: &[u8]) -> Position {
+        self.assert_table_below(table, 0);
+        self.push_bytes(name);
+        // SAFETY: a table and a key above it.
+        unsafe { ffi::lua_rawget(self.state, table.0) };
         self.top()
     }
 
@@ -327,17 +386,78 @@ impl Stack {
         status == ffi::LUA_OK
     }
 
-    /// Calls the function below the `arguments` topmost values, protected. Function and arguments give way to one
-    /// value: its first result or the error. `handler` sees the error before the frames are gone.
-    pub(crate) fn call(&mut self, arguments: u8, handler: Position) -> Status {
+    /// Calls the function below the `arguments` topmost values, protected. Function and arguments give way to all its
+    /// results or to the error.
+    pub(crate) fn call(&mut self, arguments: u8) -> Status {
         let arguments = c_int::from(arguments);
-        assert!(handler.0 < self.top().0 - arguments);
-        // SAFETY: handler, function and arguments are there, in this order, checked above.
-        match unsafe { ffi::lua_pcall(self.state, arguments, 1, handler.0) } {
-            ffi::LUA_OK => Status::Returned,
-            ffi::LUA_ERRMEM => Status::OutOfMemory,
-            _ => Status::Raised,
+        assert!(self.top().0 > arguments);
+        // SAFETY: function and arguments are there, checked above.
+        status(unsafe { ffi::lua_pcall(self.state, arguments, ffi::LUA_MULTRET, 0) })
+    }
+
+    /// Moves the topmost `count` values into the coroutine.
+    pub(crate) fn send(&mut self, thread: Position, count: c_int) {
+        let state = self.thread(thread);
+        assert!(count >= 0 && thread.0 + count <= self.top().0);
+        // SAFETY: so many values are there, above the coroutine; Luau makes room for them.
+        unsafe { ffi::lua_xmove(self.state, state, count) }
+    }
+
+    /// Moves the first result of a coroutine that has returned to the top, nil if there is none, and drops the others.
+    pub(crate) fn fetch(&mut self, thread: Position) -> Position {
+        let state = self.thread(thread);
+        // SAFETY: the coroutine does not run and has no frames, so all it holds are results; one value is left there, and
+        // moved.
+        unsafe {
+            ffi::lua_settop(state, 1);
+            ffi::lua_xmove(state, self.state, 1);
         }
+        self.top()
+    }
+
+    /// Starts or goes on with a coroutine: one that yielded takes its topmost `arguments` values as results of the yield,
+    /// a new one calls the function below them. An error is moved to the top of this stack; the coroutine's frames stay,
+    /// see [`Stack::note_line`].
+    pub(crate) fn resume(&mut self, thread: Position, arguments: c_int) -> Status {
+        let state = self.thread(thread);
+        // SAFETY: a coroutine of this VM, checked by `thread`. What Luau takes for granted is checked here: it is
+        // suspended, and holds the arguments and, if it is new, a function below them.
+        let status = unsafe {
+            assert_eq!(ffi::lua_costatus(self.state, state), ffi::LUA_COSUS);
+            let function = c_int::from(ffi::lua_status(state) == ffi::LUA_OK);
+            assert!(arguments >= 0 && ffi::lua_gettop(state) >= arguments + function);
+            status(ffi::lua_resume_(state, self.state, arguments))
+        };
+        if !matches!(status, Status::Returned | Status::Yielded) {
+            // SAFETY: the error is on top of a coroutine that failed.
+            unsafe { ffi::lua_xmove(state, self.state, 1) }
+        }
+        status
+    }
+
+    /// Whether the coroutine has yielded and was neither resumed nor ended since.
+    pub(crate) fn is_waiting(&mut self, thread: Position) -> bool {
+        let state = self.thread(thread);
+        // SAFETY: a coroutine of this VM, checked by `thread`; only reads.
+        unsafe { ffi::lua_status(state) == ffi::LUA_YIELD }
+    }
+
+    /// Notes the line at which a coroutine failed or waits, unless one is noted already.
+    pub(crate) fn note_line(&mut self, thread: Position) {
+        // SAFETY: a coroutine of this VM, checked by `thread`.
+        unsafe { trace::note(self.thread(thread)) }
+    }
+
+    fn thread(&self, position: Position) -> *mut ffi::lua_State {
+        assert_eq!(self.kind(position), Kind::Thread);
+        // SAFETY: a place with a coroutine, checked above.
+        unsafe { ffi::lua_tothread(self.state, position.0) }
+    }
+
+    /// Does so much work of sweeping, and tells whether a round has ended with it.
+    pub(crate) fn sweep(&mut self, kib: u16) -> bool {
+        // SAFETY: sweeping is allowed wherever something may be allocated.
+        unsafe { ffi::lua_gc(self.state, ffi::LUA_GCSTEP, kib.into()) != 0 }
     }
 
     /// Seeds what makes addresses in texts (`table: 0x…`) meaningless outside this VM.
@@ -355,5 +475,14 @@ impl Stack {
     /// A table at `position`, and at least `above` values on top of it.
     fn assert_table_below(&self, position: Position, above: c_int) {
         assert!(position.0 + above <= self.top().0 && self.kind(position) == Kind::Table);
+    }
+}
+
+fn status(code: c_int) -> Status {
+    match code {
+        ffi::LUA_OK => Status::Returned,
+        ffi::LUA_YIELD => Status::Yielded,
+        ffi::LUA_ERRMEM => Status::OutOfMemory,
+        _ => Status::Raised,
     }
 }

@@ -1,34 +1,44 @@
-//! A VM, and the story of one execution in it.
+//! A VM, and the steps of the executions in it.
 #![allow(unsafe_code, reason = "enters the protected call in which the stack may be used")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Instant;
 
 use contract::Code;
+use mlua::Lua;
 use mlua::state::{GcIncParams, GcMode};
-use mlua::{Function, Lua, LuaOptions, Table};
 
+use crate::asks::{Answer, Ask};
+use crate::capability::Grants;
 use crate::compile::Program;
-use crate::context::{self, Members};
+use crate::context::Contexts;
 use crate::engine::Engine;
 use crate::fault::Fault;
-use crate::forms::{self, Failure, Shared};
+use crate::forms::Failure;
 use crate::globals::{self, Globals};
 use crate::guard;
+use crate::kept::Kept;
+use crate::life::{Life, Now};
 use crate::limits::Limits;
-use crate::log::{Log, LogLine};
+use crate::random::Random;
+use crate::run::{Execution, Home, Outcome, Own, Run, Step, Waiting};
 use crate::slot::{Budget, Callbacks, Slot, nanos};
-use crate::stack::Stack;
+use crate::stack::{Pin, Stack};
 use crate::trace;
+use crate::turn::{self, Parts, Shared, Spare, Turned};
 
-/// A VM that holds more than this part of its limit after an execution is swept at once: garbage of one execution
-/// must not take the memory of the next. Below, sweeping as it goes is cheaper.
+/// A VM that holds more than this part of its limit after a step is swept at once: garbage of one execution must not
+/// take the memory of the next. Below, sweeping as it goes is cheaper.
 const SWEEP_ABOVE: f64 = 0.25;
+
+/// What lives on after a sweep must grow by this factor before the next, or waiting executions would have every step
+/// sweep in vain.
+const SWEEP_GROWTH: f64 = 1.5;
 
 /// Luau starts a sweep when the heap has grown to this many percent of what lived, and does not sweep because the limit
 /// is near. The usual 200 would kill scripts that make much garbage.
@@ -43,90 +53,230 @@ pub struct Vm {
     slot: Arc<Slot>,
     callbacks: Callbacks,
     lua: Lua,
-    shared: Shared,
+    parts: Parts,
     limits: Limits,
-    budget: Budget,
-    log: Rc<RefCell<Log>>,
-    ends: Rc<Cell<Instant>>,
+    now: Now,
+    home: Rc<Home>,
     random: Random,
-    usable: bool,
+    health: Health,
+    /// Bytes held above which the VM is swept.
+    sweep_above: f64,
 }
 
-/// One execution: what the script is told.
+/// Whether a VM may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Health {
+    Sound,
+    /// Takes no new executions; those that wait may end.
+    Hurt,
+    /// Nothing may run any more.
+    Broken,
+}
+
+/// One execution: what is called, and what it may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     /// Whose script.
     pub tenant: &'a str,
     /// Which.
     pub script: &'a str,
-    /// Its version.
+    /// Its version. With [`State::Pooled`] and [`State::Tenant`], two programs of one script must not share one.
     pub version: &'a str,
     /// Id of this execution.
     pub execution_id: &'a str,
     /// JSON text; empty = `null`.
     pub input: &'a [u8],
+    /// What of the script is called.
+    pub entry: Entry<'a>,
+    /// Limits of this execution. Its memory is the VM's, of which it may get less but not more.
+    pub limits: &'a Limits,
+    /// What it may do beyond computing.
+    pub grants: &'a Grants,
+    /// What stays of the script between executions.
+    pub state: State,
 }
 
-/// What an execution left.
-#[derive(Debug)]
-pub struct Execution {
-    /// JSON text, or why there is none.
-    pub outcome: Result<Vec<u8>, Fault>,
-    /// What the script logged, oldest first.
-    pub log: Vec<LogLine>,
-    /// Log lines dropped for the budget.
-    pub log_dropped: u32,
-    /// Wall time.
-    pub wall: Duration,
+impl<'a> Call<'a> {
+    /// A call of `handle` with what a script has by default: harmless capabilities, and nothing kept.
+    pub fn new(tenant: &'a str, script: &'a str, version: &'a str, execution_id: &'a str, limits: &'a Limits) -> Self {
+        Self {
+            tenant,
+            script,
+            version,
+            execution_id,
+            input: b"",
+            entry: Entry::Handle,
+            limits,
+            grants: &Grants::HARMLESS,
+            state: State::Fresh,
+        }
+    }
+}
+
+/// What of a script an execution calls. Scripts that are no table have only `handle`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry<'a> {
+    /// `handle(input, ctx)`, the handler or the founding script.
+    Handle,
+    /// `on[name]({ name = …, data = input }, ctx)`.
+    Event(&'a str),
+    /// `before(ctx, input)`: nothing lets the call pass, a value replaces the input, an error refuses the call
+    /// (`rejected_by_middleware`).
+    Before,
+    /// `after(ctx, result, input)`: nothing leaves the result as it is, a value replaces it.
+    After {
+        /// JSON text of the result.
+        result: &'a [u8],
+    },
+}
+
+/// What stays of a script in its VM when an execution ends. Nothing outlives the VM, and a call of another version of the
+/// script drops what was kept of the former one.
+///
+/// | | chunk runs | globals that an execution sets | locals of the chunk, and tables they hold |
+/// |---|---|---|---|
+/// | `Fresh` | for each execution | are gone | are gone |
+/// | `Pooled` | once per instance | are gone: each global is as the chunk left it | stay with the instance |
+/// | `Tenant` | once per VM | stay | stay |
+///
+/// An instance of a `Pooled` script serves one execution at a time, and which one a caller gets is not foreseeable: what
+/// it keeps can only be a cache. After a fault it is dropped. Restoring is shallow: a table in a global is the same table,
+/// with what was written into it. A `Tenant` script has one environment, so executions that wait interleave in it: a
+/// global may have changed after each wait, `input` included; handlers should use their arguments. The chunk of the
+/// founding form is its handler and runs for each execution in any mode. Libraries are read-only in any mode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// Nothing.
+    #[default]
+    Fresh,
+    /// The loaded chunk, as a cache.
+    Pooled,
+    /// The environment and the loaded chunk.
+    Tenant,
 }
 
 impl Vm {
     pub(crate) fn new(engine: Arc<Engine>, slot: Arc<Slot>, limits: &Limits) -> Result<Self, Fault> {
-        let budget = Budget { cpu_ns: nanos(limits.cpu), wall_ns: nanos(limits.wall) };
-        engine.watchdog().expect(budget);
-        let log = Rc::new(RefCell::new(Log::default()));
-        let ends = Rc::new(Cell::new(Instant::now()));
+        engine.watchdog().expect(Budget { cpu_ns: nanos(limits.cpu), wall_ns: nanos(limits.wall) });
+        let now = Rc::new(RefCell::new(Life::idle()));
         let mut random = Random::from_system();
-        let (lua, shared, callbacks) = build(&log, &ends, &mut random)
+        let (lua, parts, callbacks) = build(&now, &mut random)
             .map_err(|error| Fault::internal(&format!("a new VM could not be set up: {error}")))?;
         let used = lua.used_memory();
         if used >= limits.memory_bytes {
             return Err(Fault::no_room(used, limits.memory_bytes));
         }
         lua.set_memory_limit(limits.memory_bytes).map_err(|error| Fault::internal(&error.to_string()))?;
-        Ok(Self {
+        let mut vm = Self {
             engine,
             slot,
             callbacks,
             lua,
-            shared,
+            parts,
             limits: limits.clone(),
-            budget,
-            log,
-            ends,
+            now,
+            home: Rc::default(),
             random,
-            usable: true,
+            health: Health::Sound,
+            sweep_above: 0.0,
+        };
+        vm.sweep_above = vm.sweep_floor();
+        Ok(vm)
+    }
+
+    /// Begins an execution of `program`, and runs it until it waits or ends. Needs a thread with 8 MiB of stack.
+    ///
+    /// The outcome's [`Fault`] has the code `too_large` or `bad_json` for the input, `script_error`,
+    /// `rejected_by_middleware`, `deadline_exceeded`, `memory_exceeded` for the run, `output_exceeded`, `result_invalid`
+    /// for the answer, and `internal` for a panic of ours or when the VM was no longer usable.
+    pub fn begin(&mut self, program: &Program, call: &Call<'_>) -> Step {
+        let now = Instant::now();
+        let mut life = Life::new(call.limits, *call.grants, now);
+        life.limits.memory_bytes = life.limits.memory_bytes.min(self.limits.memory_bytes);
+        if self.health != Health::Sound {
+            return ended(
+                life,
+                Err(Fault::internal("the VM was hurt by an earlier execution and should have been replaced")),
+            );
+        }
+        let result_bytes = if let Entry::After { result } = call.entry { result.len() } else { 0 };
+        let bytes = call.input.len().max(result_bytes);
+        if bytes > call.limits.input_bytes {
+            return ended(life, Err(Fault::input_too_large(bytes, call.limits.input_bytes)));
+        }
+        let seed = self.random.next_u32();
+        self.step(life, program, now, false, |stack, parts| turn::begin(stack, parts, program, call, seed))
+    }
+
+    /// Goes on with an execution of this VM that waited, because there are answers or its time has come. Answers to what
+    /// was not asked or was cancelled are ignored.
+    ///
+    /// The outcome is as for [`Vm::begin`].
+    pub fn resume(&mut self, run: Run, answers: Vec<Answer>) -> Step {
+        let now = Instant::now();
+        let program = run.program().clone();
+        if !run.is_of(&self.home) || self.health == Health::Broken {
+            let fault = Fault::internal("the execution belongs to another VM, or its VM has failed");
+            return ended(run.into_life(), Err(fault));
+        }
+        let Own { mut life, rest } = run.into_own();
+        if let Some(clock) = life.over(now) {
+            self.home.dropped.borrow_mut().extend(rest.pins());
+            let fault = Fault::deadline(clock, &life.limits, program.file(), 0);
+            return ended(life, Err(fault));
+        }
+        let answers = answers.into_iter().filter(|answer| life.asks.close(answer.id)).collect();
+        let (seed, limits) = (self.random.next_u32(), life.limits.clone());
+        self.step(life, &program, now, true, |stack, parts| {
+            turn::resume(stack, parts, &program, rest, answers, &limits, seed)
         })
     }
 
-    /// Runs `program` in a fresh environment. Needs a thread with 8 MiB of stack.
-    ///
-    /// The outcome's [`Fault`] has the code `too_large` or `bad_json` for the input, `script_error`,
-    /// `deadline_exceeded`, `memory_exceeded` for the run, `output_exceeded`, `result_invalid` for the answer, and
-    /// `internal` for a panic of ours or when the VM was no longer usable.
-    pub fn run(&mut self, program: &Program, call: &Call<'_>) -> Execution {
-        let started = Instant::now();
-        self.log.borrow_mut().begin(self.limits.log_bytes);
-        let outcome = self.execute(program, call, started);
-        let (log, log_dropped) = self.log.borrow_mut().take();
-        let wall = started.elapsed();
-        self.sweep();
-        Execution { outcome, log, log_dropped, wall }
+    /// Ends an execution that waits. Its outcome is a [`Fault`] with the code `cancelled`.
+    pub fn cancel(&mut self, run: Run) -> Execution {
+        let fault = Fault::new(Code::Cancelled, format!("`{}` was cancelled while it waited", run.program().file()));
+        execution(run.into_life(), Err(fault))
     }
 
-    /// False after a fault that may have hurt the VM (memory, deadline, panic): drop it and make a new one.
+    /// Runs an execution to its end on this thread, sleeping while it waits. It has nobody to ask: `ctx.run` and
+    /// `ctx.http` raise an error.
+    pub fn run(&mut self, program: &Program, call: &Call<'_>) -> Execution {
+        self.run_with(program, call, &mut |ask| Err(format!("`{}` is not available here", ask.capability)))
+    }
+
+    /// Runs an execution to its end on this thread, sleeping while it waits. `host` answers what it asks for, with JSON
+    /// text or a sentence, one after the other.
+    pub fn run_with(
+        &mut self,
+        program: &Program,
+        call: &Call<'_>,
+        host: &mut dyn FnMut(Ask) -> Result<Vec<u8>, String>,
+    ) -> Execution {
+        let mut step = self.begin(program, call);
+        loop {
+            match step {
+                Step::Ended(execution) => return execution,
+                Step::Waiting(Waiting { run, asks, wake_at }) => {
+                    if asks.is_empty() {
+                        let until = wake_at.unwrap_or(run.ends());
+                        thread::sleep(until.saturating_duration_since(Instant::now()));
+                    }
+                    let answers = asks.into_iter().map(|ask| Answer { id: ask.id, outcome: host(ask) }).collect();
+                    step = self.resume(run, answers);
+                }
+            }
+        }
+    }
+
+    /// False after a fault that may have hurt the VM (memory, deadline, panic): make a new one for new executions, and
+    /// drop this one when nothing is [waiting](Self::waiting) in it.
     pub fn is_usable(&self) -> bool {
-        self.usable
+        self.health == Health::Sound
+    }
+
+    /// How many executions wait.
+    pub fn waiting(&self) -> usize {
+        self.home.waiting.get()
     }
 
     /// Bytes the VM holds now.
@@ -134,76 +284,122 @@ impl Vm {
         self.lua.used_memory()
     }
 
-    fn execute(&mut self, program: &Program, call: &Call<'_>, started: Instant) -> Result<Vec<u8>, Fault> {
-        if !self.usable {
-            return Err(Fault::internal("the VM was hurt by an earlier execution and should have been replaced"));
+    /// One step of an execution, that began or goes on at `now`.
+    fn step(
+        &mut self,
+        life: Life,
+        program: &Program,
+        now: Instant,
+        goes_on: bool,
+        turn: impl FnOnce(&mut Stack, &mut Parts) -> Result<Turned, Failure>,
+    ) -> Step {
+        let budget = life.budget(now);
+        let memory = life.limits.memory_bytes;
+        let idle = self.now.replace(life);
+        let narrower = memory < self.limits.memory_bytes;
+        if narrower {
+            self.limit_memory(memory);
         }
-        if call.input.len() > self.limits.input_bytes {
-            return Err(Fault::input_too_large(call.input.len(), self.limits.input_bytes));
-        }
-        self.ends.set(started.checked_add(self.limits.wall).unwrap_or(started));
-        let seed = self.random.next_u32();
         trace::reset();
 
-        self.engine.watchdog().begin(&self.slot, self.callbacks, self.budget, started);
+        self.engine.watchdog().begin(&self.slot, self.callbacks, budget, now, goes_on);
         // Around the protected call, not inside: a Lua error on its way is not Rust's to catch.
-        let ended = catch_unwind(AssertUnwindSafe(|| self.enter(program, call, seed)));
+        let turned = catch_unwind(AssertUnwindSafe(|| self.enter(turn)));
         let stopped_by = self.slot.end();
 
-        // Asked in any case: the answer is for this execution only.
-        let panicked = guard::panicked();
-        let (Ok(ended), false) = (ended, panicked) else {
-            self.usable = false;
-            return Err(Fault::internal("the sandbox itself failed (panic); the VM is given up"));
-        };
-        if let Some(clock) = stopped_by {
-            self.usable = false;
-            return Err(Fault::deadline(clock, &self.limits, program.file(), trace::line()));
+        if narrower {
+            self.limit_memory(self.limits.memory_bytes);
         }
-        ended.map_err(|failure| {
-            self.usable = !matches!(failure, Failure::Memory);
-            self.fault(failure, program)
-        })
+        let mut life = self.now.replace(idle);
+        // Asked in any case: the answer is for this step only.
+        let panicked = guard::panicked();
+        let turned = match (turned, stopped_by) {
+            (Ok(turned), Some(clock)) if !panicked => {
+                self.health = Health::Hurt;
+                if let Ok(Turned::Waiting(rest, _)) = turned {
+                    self.home.dropped.borrow_mut().extend(rest.pins());
+                }
+                Err(Fault::deadline(clock, &life.limits, program.file(), trace::line()))
+            }
+            (Ok(turned), None) if !panicked => turned.map_err(|failure| {
+                if matches!(failure, Failure::Memory) {
+                    self.health = Health::Hurt;
+                }
+                failure.fault(program.file(), memory)
+            }),
+            _ => {
+                self.health = Health::Broken;
+                Err(Fault::internal("the sandbox itself failed (panic); the VM is given up"))
+            }
+        };
+        self.sweep();
+        match turned {
+            Ok(Turned::Ended(outcome)) => ended(life, Ok(outcome)),
+            Ok(Turned::Waiting(rest, wake_in)) => {
+                life.cpu_left = life.cpu_left.saturating_sub(self.slot.cpu_used());
+                let wake_at = wake_in.map(|time| Instant::now().checked_add(time).unwrap_or(life.ends).min(life.ends));
+                let asks = life.asks.take();
+                let run = Run::new(Own { life, rest }, program.clone(), Rc::clone(&self.home));
+                Step::Waiting(Waiting { run, asks, wake_at })
+            }
+            Err(fault) => ended(life, Err(fault)),
+        }
     }
 
     /// The protected call in which everything happens that may raise a Lua error.
-    fn enter(&self, program: &Program, call: &Call<'_>, seed: u32) -> Result<Vec<u8>, Failure> {
-        let mut result = None;
+    fn enter(
+        &mut self,
+        turn: impl FnOnce(&mut Stack, &mut Parts) -> Result<Turned, Failure>,
+    ) -> Result<Turned, Failure> {
+        let mut turned = None;
+        let (parts, home) = (&mut self.parts, &self.home);
         // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
         let entered = unsafe {
             self.lua.exec_raw::<()>((), |state| {
                 let mut stack = Stack::new(state);
-                result = Some(forms::run(&mut stack, self.shared, program, call, &self.limits, seed));
+                for pin in home.dropped.borrow_mut().drain(..) {
+                    stack.let_go(pin);
+                }
+                turned = Some(turn(&mut stack, parts));
             })
         };
-        match (result, entered) {
-            (Some(result), Ok(())) => result,
-            (_, Err(mlua::Error::MemoryError(_))) => Err(Failure::Memory),
-            (_, Err(error)) => Err(Failure::Raised(error.to_string())),
-            (None, Ok(())) => Err(Failure::Load("the protected call was not made".to_owned())),
+        match (turned, entered) {
+            (Some(turned), Ok(())) => turned,
+            // Raised where nothing of the script's was running, so that only memory can be the reason.
+            _ => Err(Failure::Memory),
         }
     }
 
-    fn fault(&self, failure: Failure, program: &Program) -> Fault {
-        match failure {
-            Failure::Input(error) => Fault::bad_json(&error),
-            Failure::Load(error) => Fault::internal(&format!("Luau refused compiled code: {error}")),
-            Failure::Raised(message) => Fault::raised(program.file(), &message, trace::line()),
-            Failure::Memory => Fault::memory(self.limits.memory_bytes, program.file(), trace::line()),
-            Failure::Form(detail) => Fault::new(Code::ResultInvalid, detail),
-            Failure::Output(refused) if refused.is_limit() => Fault::new(Code::OutputExceeded, refused.sentence()),
-            Failure::Output(refused) => Fault::new(Code::ResultInvalid, refused.sentence()),
-        }
+    fn limit_memory(&self, bytes: usize) {
+        self.lua.set_memory_limit(bytes).expect("it was limited when it was made");
     }
 
-    /// Sweeps if much was left behind. A VM that is not usable will be dropped, so nobody needs it swept.
+    /// Sweeps if much was left behind. A VM that takes no more executions will be dropped, so nobody needs it swept.
+    #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
     fn sweep(&mut self) {
-        #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
-        let much = self.lua.used_memory() as f64 > self.limits.memory_bytes as f64 * SWEEP_ABOVE;
-        if self.usable && much {
-            self.usable = self.lua.gc_collect().is_ok();
+        if self.health != Health::Sound || (self.lua.used_memory() as f64) < self.sweep_above {
+            return;
         }
+        self.home.dropped.borrow_mut().extend(self.parts.kept.take_pooled());
+        if self.lua.gc_collect().is_err() {
+            self.health = Health::Hurt;
+        }
+        self.sweep_above = self.sweep_floor().max(self.lua.used_memory() as f64 * SWEEP_GROWTH);
     }
+
+    #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
+    fn sweep_floor(&self) -> f64 {
+        self.limits.memory_bytes as f64 * SWEEP_ABOVE
+    }
+}
+
+fn ended(life: Life, outcome: Result<Outcome, Fault>) -> Step {
+    Step::Ended(execution(life, outcome))
+}
+
+fn execution(life: Life, outcome: Result<Outcome, Fault>) -> Execution {
+    let (log, log_dropped) = life.log.into_lines();
+    Execution { outcome, log, log_dropped, wall: life.began.elapsed() }
 }
 
 impl Drop for Vm {
@@ -216,69 +412,34 @@ impl fmt::Debug for Vm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Vm")
             .field("used_bytes", &self.used_bytes())
-            .field("usable", &self.usable)
+            .field("health", &self.health)
+            .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
 }
 
 /// Makes a VM with the names of `globals.rs`, still without a memory limit, so that setting up cannot half fail.
-fn build(
-    log: &Rc<RefCell<Log>>,
-    ends: &Rc<Cell<Instant>>,
-    random: &mut Random,
-) -> mlua::Result<(Lua, Shared, Callbacks)> {
-    let lua = Lua::new_with(globals::libraries(), LuaOptions::default())?;
+fn build(now: &Now, random: &mut Random) -> mlua::Result<(Lua, Parts, Callbacks)> {
+    let lua = Lua::new_with(globals::libraries(), mlua::LuaOptions::default())?;
     lua.gc_set_mode(GcMode::Incremental(
         GcIncParams::default().goal(SWEEP_GOAL_PERCENT).step_multiplier(SWEEP_WORK_PERCENT),
     ));
-    let Globals { base, environment, array, log, reseed } = globals::install(&lua, log)?;
-    let values = (base, environment, array, log, reseed, context::deadline(&lua, ends)?, trace::handler(&lua)?);
-    let shared = pin(&lua, values, random.key())?;
-    let callbacks = Callbacks::of(&lua)?;
-    Ok((lua, shared, callbacks))
-}
-
-fn pin(
-    lua: &Lua,
-    values: (Table, Table, Table, Table, Function, Function, Function),
-    address_key: [u64; 4],
-) -> mlua::Result<Shared> {
-    let mut shared = None;
+    let key = random.key();
     // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
-    unsafe {
-        lua.exec_raw::<()>(values, |state| {
-            let mut stack = Stack::new(state);
-            stack.scramble_addresses(address_key);
-            // In the order of `values`.
-            let [base, environment, array, log, reseed, deadline, locate] = stack.pin_all();
-            shared = Some(Shared { base, environment, array, members: Members { log, deadline }, reseed, locate });
-            stack.clear();
-        })?;
-    }
-    shared.ok_or_else(|| mlua::Error::runtime("the protected call was not made"))
-}
-
-/// SplitMix64, started from the system's randomness. Not for secrets.
-struct Random(u64);
-
-impl Random {
-    fn from_system() -> Self {
-        Self(RandomState::new().build_hasher().finish())
-    }
-
-    fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn next_u32(&mut self) -> u32 {
-        u32::try_from(self.next_u64() >> 32).unwrap_or_default()
-    }
-
-    fn key(&mut self) -> [u64; 4] {
-        std::array::from_fn(|_| self.next_u64())
-    }
+    unsafe { lua.exec_raw::<()>((), |state| Stack::new(state).scramble_addresses(key))? };
+    let Globals { base, environment, array, reseed, context, now: tasks, drive, remember, restore } =
+        globals::install(&lua, now)?;
+    let shared = Shared {
+        base: Pin::of(&lua, base)?,
+        environment: Pin::of(&lua, environment)?,
+        array: Pin::of(&lua, array)?,
+        reseed: Pin::of(&lua, reseed)?,
+        now: Pin::of(&lua, tasks)?,
+        drive: Pin::of(&lua, drive)?,
+        remember: Pin::of(&lua, remember)?,
+        restore: Pin::of(&lua, restore)?,
+    };
+    let contexts = Contexts::new(Pin::of(&lua, context)?);
+    let callbacks = Callbacks::of(&lua)?;
+    Ok((lua, Parts { shared, contexts, kept: Kept::default(), spare: Spare::default() }, callbacks))
 }

@@ -2,7 +2,8 @@
 //!
 //! It looks at all slots at the earliest moment any of them can be due. An execution that begins after a look cannot be
 //! due before the shortest limit has passed, so a look every shortest limit misses none, and beginning an execution
-//! needs no wake-up. Only after a second without any does the watchdog sleep until it is woken.
+//! needs no wake-up. One that goes on after a wait may have less left, and then the watchdog is woken to look at it. After
+//! a second without any it sleeps until it is woken.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -69,10 +70,11 @@ impl Watchdog {
         }
     }
 
-    /// Begins an execution that started at `now`.
-    pub(crate) fn begin(&self, slot: &Slot, callbacks: Callbacks, budget: Budget, now: Instant) {
-        slot.begin(callbacks, budget, nanos(now.saturating_duration_since(self.shared.origin)));
-        if self.shared.asleep.load(Ordering::SeqCst) {
+    /// Begins a step of an execution at `now`. What is left to one that `goes_on` may be less than any limit.
+    pub(crate) fn begin(&self, slot: &Slot, callbacks: Callbacks, budget: Budget, now: Instant, goes_on: bool) {
+        slot.begin(callbacks, budget, nanos(now.saturating_duration_since(self.shared.origin)), goes_on);
+        let early = budget.cpu_ns.min(budget.wall_ns) < self.shared.tick.load(Ordering::Relaxed);
+        if early || self.shared.asleep.load(Ordering::SeqCst) {
             self.waker.unpark();
         }
     }
@@ -157,7 +159,7 @@ mod tests {
         }
 
         let endless = compile("endless.luau", b"while true do end", &limits).unwrap();
-        let call = Call { tenant: "acme", script: "endless", version: "v1", execution_id: "e1", input: b"" };
+        let call = Call::new("acme", "endless", "v1", "e1", &limits);
         let fault = vm.run(&endless, &call).outcome.unwrap_err();
 
         assert_eq!(fault.code, contract::Code::DeadlineExceeded);

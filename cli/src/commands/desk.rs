@@ -47,7 +47,7 @@ pub(crate) fn run(run: &Run, output: Output) -> Result<Exit, Failure> {
 
     output.note(&log_text(&log, log_dropped));
     let (result, failure) = match outcome {
-        Ok(result) => (Some(json_text(result)?), None),
+        Ok(outcome) => (Some(json_text(outcome.into_json())?), None),
         Err(fault) => (None, Some(desk::fault(&script, fault))),
     };
     let text = result.as_ref().map(|result| format!("{result}\n")).unwrap_or_default();

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use contract::Code;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{Stream, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use sandbox::{Call, Engine, Fault, Limits};
+use sandbox::{Answer, Ask, Call, Engine, Execution, Fault, Limits, Step, Waiting};
+use tokio::time::timeout_at;
 use uuid::fmt::Hyphenated;
 
 use super::board::VmStatus;
@@ -43,6 +45,7 @@ impl Beat {
 pub(crate) struct VmHost {
     // Borrowed only while a VM computes, which never awaits.
     vms: RefCell<Vms>,
+    limits: Limits,
     clock: RefCell<CpuClock>,
     beat: Arc<Beat>,
     panics: Counter,
@@ -52,7 +55,8 @@ impl VmHost {
     /// Without a VM yet. `vms` counts them, `panics` the times that all had to go.
     pub(crate) fn new(engine: Arc<Engine>, limits: Limits, vms: Gauge, panics: Counter) -> Self {
         Self {
-            vms: RefCell::new(Vms::new(engine, limits, vms)),
+            vms: RefCell::new(Vms::new(engine, limits.clone(), vms)),
+            limits,
             clock: RefCell::default(),
             beat: Arc::default(),
             panics,
@@ -66,37 +70,58 @@ impl VmHost {
 
     /// Runs a job to its end. Several may be under way at once.
     pub(crate) async fn execute(&self, job: &Job) -> Outcome {
-        let mut buffer = [0; Hyphenated::LENGTH];
-        let call = Call {
-            tenant: job.script.tenant.as_str(),
-            script: job.script.name.as_str(),
-            version: job.script.version.as_str(),
-            execution_id: job.id.hyphenated().encode_lower(&mut buffer),
-            input: &job.input,
-        };
-        // The one place where a script runs.
-        let stepped = self.step(|vms| match job.drill {
-            Some(drill) => Ok(Outcome::bare(drill.perform())),
-            None => vms.run(&job.script.program, &call).map(|execution| Outcome {
-                result: execution.outcome.map(Bytes::from),
-                log: execution.log,
-                log_dropped: execution.log_dropped,
-                wall: execution.wall,
-                cpu: Duration::ZERO,
-            }),
-        });
-        match stepped {
-            (Ok(outcome), cpu) => Outcome { cpu, ..outcome },
-            (Err(fault), cpu) => Outcome { cpu, ..Outcome::fault(fault) },
+        match job.drill {
+            Some(drill) => {
+                let (result, cpu) = self.step(|| drill.perform());
+                Outcome { cpu, ..Outcome::bare(result) }
+            }
+            None => self.run(job).await.unwrap_or_else(Outcome::fault),
         }
     }
 
+    async fn run(&self, job: &Job) -> Result<Outcome, Fault> {
+        let mut buffer = [0; Hyphenated::LENGTH];
+        let script = &*job.script;
+        let (tenant, program) = (script.tenant.as_str(), &script.program);
+        let id = &*job.id.hyphenated().encode_lower(&mut buffer);
+        let call = Call {
+            input: &job.input,
+            ..Call::new(tenant, script.name.as_str(), script.version.as_str(), id, &self.limits)
+        };
+        let vm = self.vms.borrow_mut().of(tenant, Instant::now())?;
+        let mut open = FuturesUnordered::new();
+        let (mut step, mut cpu) = self.step(|| Ok(vm.borrow_mut().begin(program, &call)));
+        let execution = loop {
+            match step? {
+                Step::Ended(execution) => break execution,
+                Step::Waiting(Waiting { run, asks, wake_at }) => {
+                    open.extend(asks.into_iter().map(|ask| self.answer(job, ask)));
+                    let until = wake_at.unwrap_or(run.ends());
+                    let answer = timeout_at(until.into(), next(&mut open)).await;
+                    let more;
+                    (step, more) = self.step(|| Ok(vm.borrow_mut().resume(run, answer.into_iter().collect())));
+                    cpu += more;
+                }
+            }
+        };
+        if !vm.borrow().is_usable() {
+            self.vms.borrow_mut().retire(tenant, &vm);
+        }
+        let result = execution.outcome.map(|outcome| outcome.into_json().into());
+        let Execution { log, log_dropped, wall, .. } = execution;
+        Ok(Outcome { result, log, log_dropped, wall, cpu })
+    }
+    /// Answers what an execution asks for beyond its VM.
+    async fn answer(&self, _job: &Job, ask: Ask) -> Answer {
+        Answer { id: ask.id, outcome: Err(format!("`{}` is not available here", ask.capability)) }
+    }
+
     /// One stay inside the VMs: watched, measured, and with all of them given up should it panic.
-    fn step<T>(&self, run: impl FnOnce(&mut Vms) -> Result<T, Fault>) -> (Result<T, Fault>, Duration) {
+    fn step<T>(&self, run: impl FnOnce() -> Result<T, Fault>) -> (Result<T, Fault>, Duration) {
         let begun = now_ns();
         self.clock.borrow_mut().begin(begun);
         self.beat.enter(begun);
-        let ended = catch_unwind(AssertUnwindSafe(|| run(&mut self.vms.borrow_mut())));
+        let ended = catch_unwind(AssertUnwindSafe(run));
         self.beat.leave();
         let cpu = self.clock.borrow_mut().end(begun, now_ns(), LONG_NS);
         let ended = ended.unwrap_or_else(|panic| {
@@ -114,6 +139,14 @@ impl VmHost {
         let now = Instant::now();
         vms.sweep(now, stays);
         vms.status(now)
+    }
+}
+
+/// The next answer; none comes where nobody is asked.
+async fn next(open: &mut (impl Stream<Item = Answer> + Unpin)) -> Answer {
+    match open.next().await {
+        Some(answer) => answer,
+        None => std::future::pending().await,
     }
 }
 

@@ -67,14 +67,15 @@ impl Refused {
         matches!(self.reason, Reason::Exceeds(_) | Reason::Late)
     }
 
-    /// One sentence, such as ``result.items[3] is a function, which JSON has no form for``.
-    pub(crate) fn sentence(&self) -> String {
+    /// One sentence about the value that `root` names, such as ``result.items[3] is a function, which JSON has no form
+    /// for``.
+    pub(crate) fn sentence(&self, root: &str) -> String {
         let what = match &self.reason {
-            Reason::Exceeds(what) => return format!("result {what}"),
-            Reason::Late => return "result was not written before the deadline".to_owned(),
+            Reason::Exceeds(what) => return format!("{root} {what}"),
+            Reason::Late => return format!("{root} was not written before the deadline"),
             Reason::Invalid(what) => what,
         };
-        let mut path = String::from("result");
+        let mut path = String::from(root);
         for step in self.steps.iter().rev() {
             // Writing to a string cannot fail.
             let _ = match step {

@@ -14,7 +14,7 @@ fn run(script: &str, input: &str) -> String {
     let mut text = String::new();
     at_desk(roomy(), |desk| {
         let execution = desk.run(&source, &input);
-        text = crate::sorted(&execution.outcome.unwrap());
+        text = crate::sorted(&execution.outcome.unwrap().into_json());
         for line in execution.log {
             write!(text, "\n{}: {}", line.level.as_str(), line.message).unwrap();
         }

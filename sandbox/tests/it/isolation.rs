@@ -18,7 +18,7 @@ fn functions_of_one_program_run_in_the_environment_of_their_execution() {
         let program = desk.compile("count = (count or 0) + 1 return function() count += 1 return count end");
 
         for _ in 0..3 {
-            assert_eq!(desk.run_program(&program, "").outcome.unwrap(), b"2");
+            assert_eq!(desk.run_program(&program, "").outcome.unwrap().into_json(), b"2");
         }
     });
 }

@@ -102,7 +102,7 @@ fn the_next_execution_on_the_thread_is_not_hit_by_the_deadline_of_the_last() {
             }
             for _ in 0..20 {
                 let execution = desk.run("return function() return 1 end", "");
-                assert_eq!(execution.outcome.unwrap(), b"1");
+                assert_eq!(execution.outcome.unwrap().into_json(), b"1");
                 others += 1;
             }
         }
@@ -152,6 +152,46 @@ fn a_script_may_use_most_of_its_memory_again_and_again() {
             assert_eq!(desk.answer(source, ""), "120");
         }
         assert!(desk.vm.used_bytes() < 1 << 20, "{} bytes left", desk.vm.used_bytes());
+    });
+}
+
+#[test]
+fn garbage_does_not_end_a_script_that_keeps_little() {
+    at_desk(roomy(), |desk| {
+        let keep = "local keep = {} for i = 1, 50000 do keep[i] = { i } end";
+        for churn in [
+            "for i = 1, 60 do local s = ('x'):rep(4e6 + i) end",
+            "for i = 1, 100 do buffer.create(5e6) end",
+            "local s = '' for i = 1, 3000 do s = s .. ('x'):rep(100) end",
+            "for i = 1, 1e6 do local t = { i } end",
+        ] {
+            let source = format!("return function() {keep} {churn} return #keep end");
+            assert_eq!(desk.answer(&source, ""), "50000", "{churn}");
+        }
+    });
+}
+
+#[test]
+fn an_execution_may_have_less_memory_than_its_vm_but_not_more() {
+    at_desk(roomy(), |desk| {
+        let source = "return function() local t = {} for i = 1, 100 do t[i] = ('x'):rep(1e5) .. i end return #t end";
+        let program = desk.compile(source);
+        let mut run = |memory_bytes| {
+            let limits = Limits { memory_bytes, ..roomy() };
+            desk.vm.run(&program, &crate::call(&limits, "")).outcome
+        };
+        assert!(run(1 << 30).is_ok());
+        assert!(run(20 << 20).is_ok());
+
+        let fault = run(4 << 20).unwrap_err();
+
+        assert_eq!(fault.code, Code::MemoryExceeded);
+        insta::assert_snapshot!(fault.detail, @"`rule.luau` needed more than 4 MiB of memory");
+
+        desk.renew();
+        let greedy = desk.compile("return function() return ('x'):rep(25e6) end");
+        let limits = Limits { memory_bytes: 1 << 30, output_bytes: 1 << 30, ..roomy() };
+        assert_eq!(desk.vm.run(&greedy, &crate::call(&limits, "")).outcome.unwrap_err().code, Code::MemoryExceeded);
     });
 }
 

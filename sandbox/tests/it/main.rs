@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test, and clippy knows only the test functions")]
 
 mod bounds;
+mod capabilities;
+mod entries;
 mod examples;
 mod forms;
 mod gate;
@@ -9,12 +11,15 @@ mod isolation;
 mod limits;
 mod logging;
 mod names;
+mod state;
+mod tasks;
 mod values;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandbox::{Call, Engine, Execution, Fault, Limits, Program, Vm, compile};
+use sandbox::{Call, Engine, Entry, Execution, Fault, Grants, Limits, Program, State, Step, Vm, Waiting, compile};
 
 /// An engine and one VM, on a thread with the stack that executions need.
 struct Desk {
@@ -56,8 +61,8 @@ impl Desk {
     }
 
     fn run_program(&mut self, program: &Program, input: &str) -> Execution {
-        let call = Call { tenant: "acme", script: "rule", version: "v1", execution_id: "e1", input: input.as_bytes() };
-        self.vm.run(program, &call)
+        let limits = self.limits.clone();
+        self.vm.run(program, &call(&limits, input))
     }
 
     fn renew(&mut self) {
@@ -67,7 +72,7 @@ impl Desk {
     /// The answer, with the keys of objects in order.
     #[track_caller]
     fn answer(&mut self, source: &str, input: &str) -> String {
-        sorted(&self.run(source, input).outcome.unwrap())
+        sorted(&self.run(source, input).outcome.unwrap().into_json())
     }
 
     #[track_caller]
@@ -82,12 +87,54 @@ impl Desk {
     }
 }
 
+/// The execution as it waits.
+#[track_caller]
+fn waiting(step: Step) -> Waiting {
+    match step {
+        Step::Waiting(waiting) => waiting,
+        Step::Ended(execution) => panic!("it ended: {:?}", execution.outcome),
+    }
+}
+
+/// The answer of an execution that ended.
+#[track_caller]
+fn ended(step: Step) -> String {
+    sorted(&execution(step).outcome.unwrap().into_json())
+}
+
+/// The execution that ended.
+#[track_caller]
+fn execution(step: Step) -> Execution {
+    match step {
+        Step::Ended(execution) => execution,
+        Step::Waiting(waiting) => panic!("it waits: {waiting:?}"),
+    }
+}
+
+/// A call of the handler of a script that keeps nothing.
+fn call<'a>(limits: &'a Limits, input: &'a str) -> Call<'a> {
+    Call {
+        tenant: "acme",
+        script: "rule",
+        version: "v1",
+        execution_id: "e1",
+        input: input.as_bytes(),
+        entry: Entry::Handle,
+        limits,
+        grants: GRANTS,
+        state: State::Fresh,
+    }
+}
+
+/// All capabilities.
+const GRANTS: &Grants = &Grants::ALL;
+
 /// Runs in a new VM under roomy limits.
 #[track_caller]
 fn answer(source: &str, input: &str) -> String {
     let mut answer = None;
     at_desk(roomy(), |desk| answer = Some(desk.run(source, input).outcome));
-    sorted(&answer.unwrap().unwrap())
+    sorted(&answer.unwrap().unwrap().into_json())
 }
 
 /// `CODE: DETAIL` of the fault in a new VM under roomy limits.

@@ -97,6 +97,12 @@ fn names_that_rules_need_exist() {
             "vector.create",
             "coroutine.wrap",
             "coroutine.resume",
+            "coroutine.running",
+            "task.spawn",
+            "task.defer",
+            "task.delay",
+            "task.wait",
+            "task.cancel",
         ] {
             assert_eq!(desk.value(&format!("type({name})")), "\"function\"", "{name}");
         }

@@ -99,7 +99,7 @@ fn start_engine() -> Result<Arc<Engine>, String> {
     let limits = Limits::default();
     let endless = sandbox::compile("endless.luau", b"while true do end", &limits).map_err(|err| err.to_string())?;
     let mut vm = engine.vm(&limits).map_err(|err| err.to_string())?;
-    let call = Call { tenant: "", script: "", version: "", execution_id: "", input: b"" };
+    let call = Call::new("", "", "", "", &limits);
     // Nobody but the watchdog ends this.
     match vm.run(&endless, &call).outcome {
         Err(fault) if fault.code == Code::DeadlineExceeded => Ok(engine),
