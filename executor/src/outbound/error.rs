@@ -98,6 +98,10 @@ pub enum OutboundError {
     },
 }
 
+pub(super) fn malformed(sentence: impl Into<String>) -> OutboundError {
+    OutboundError::Malformed(sentence.into())
+}
+
 impl OutboundError {
     /// As it is counted.
     pub(super) fn outcome(&self) -> &'static str {

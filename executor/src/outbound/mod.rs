@@ -1,7 +1,7 @@
 //! What a script's `ctx.http.request` becomes on the host.
 //!
 //! A request goes through four gates, in this order: the execution's share ([`HttpBudget`]), the form of what is asked
-//! (`ask`), the script's list of hosts ([`HttpGrant`]), and the address that the host's name leads to (`address`). The
+//! (`ask`, `location`, `headers`), the script's list of hosts ([`HttpGrant`]), and the address that the host's name leads to (`address`). The
 //! connection goes to the very address that was checked: the name is looked up once (`resolve`), and what the check
 //! lets through is the only thing that can be connected to (`connect`).
 //!
@@ -17,6 +17,8 @@ mod connect;
 mod counts;
 mod error;
 mod grant;
+mod headers;
+mod location;
 mod resolve;
 mod settings;
 
@@ -110,11 +112,11 @@ impl<R: Resolve + 'static> Outbound<R> {
     async fn attempt(&self, grant: &HttpGrant, budget: &HttpBudget, payload: &[u8]) -> Result<Vec<u8>, OutboundError> {
         budget.take(grant)?;
         let ask = Ask::read(payload)?;
-        if !grant.covers(&ask.host, ask.port, ask.usual_port()) {
-            return Err(OutboundError::NotListed { host: ask.authority, list: grant.told() });
+        if !grant.covers(&ask.at.host, ask.at.port, ask.at.usual_port()) {
+            return Err(OutboundError::NotListed { host: ask.at.authority, list: grant.told() });
         }
         let limit = Limit::of(ask.timeout, grant, budget);
-        let (authority, until) = (ask.authority.clone(), limit.until);
+        let (authority, until) = (ask.at.authority.clone(), limit.until);
         let answer = timeout_at(until.into(), async {
             let place = self.places.enter(budget.tenant()).await;
             self.exchange(ask, place).await
@@ -124,30 +126,30 @@ impl<R: Resolve + 'static> Outbound<R> {
 
     async fn exchange(&self, ask: Ask, place: Place) -> Result<Vec<u8>, OutboundError> {
         // Before anything leaves this machine.
-        let tls = match (ask.tls, &self.tls) {
-            (true, None) => return Err(OutboundError::NoAuthorities { host: ask.authority }),
+        let tls = match (ask.at.tls, &self.tls) {
+            (true, None) => return Err(OutboundError::NoAuthorities { host: ask.at.authority }),
             (tls, config) => config.clone().filter(|_| tls),
         };
         let (addresses, _place) = self.addresses(&ask, place).await?;
-        let failed = |err| OutboundError::Failed { host: ask.authority.clone(), err };
+        let failed = |err| OutboundError::Failed { host: ask.at.authority.clone(), err };
         let stream = connect::dial(&addresses).await.map_err(failed)?;
         let response = match tls {
             Some(config) => {
-                let stream = connect::secure(config, &ask.host, stream).await.map_err(failed)?;
-                connect::exchange(stream, &ask.authority, ask.request).await?
+                let stream = connect::secure(config, &ask.at.host, stream).await.map_err(failed)?;
+                connect::exchange(stream, &ask.at.authority, ask.request).await?
             }
-            None => connect::exchange(stream, &ask.authority, ask.request).await?,
+            None => connect::exchange(stream, &ask.at.authority, ask.request).await?,
         };
         Ok(answer::write(&response))
     }
 
     /// The addresses of the host that may be connected to, at least one; and the place of the request.
     async fn addresses(&self, ask: &Ask, place: Place) -> Result<(Vec<Checked>, Place), OutboundError> {
-        let (found, place) = match &ask.host {
+        let (found, place) = match &ask.at.host {
             Host::Ipv4(ip) => (vec![IpAddr::from(*ip)], place),
             Host::Ipv6(ip) => (vec![IpAddr::from(*ip)], place),
             Host::Domain(name) => {
-                let failed = |err| OutboundError::Lookup { host: ask.authority.clone(), err };
+                let failed = |err| OutboundError::Lookup { host: ask.at.authority.clone(), err };
                 let (resolver, name) = (Arc::clone(&self.resolver), name.clone());
                 // A lookup can't be stopped. So it keeps the place of its request until it ends, also if nobody waits
                 // any more: a tenant whose names take long stands in nobody's way but its own.
@@ -162,13 +164,13 @@ impl<R: Resolve + 'static> Outbound<R> {
         // What exactly a name leads to inside of a network is not for scripts to learn; what kind it is helps authors.
         let (mut checked, mut closed) = (Vec::new(), "");
         for ip in found {
-            match self.networks.check(ip, ask.port) {
+            match self.networks.check(ip, ask.at.port) {
                 Ok(address) => checked.push(address),
                 Err(kind) => closed = kind,
             }
         }
         if checked.is_empty() {
-            return Err(OutboundError::Closed { host: ask.authority.clone(), kind: closed });
+            return Err(OutboundError::Closed { host: ask.at.authority.clone(), kind: closed });
         }
         Ok((checked, place))
     }

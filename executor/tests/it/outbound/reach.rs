@@ -23,9 +23,9 @@ async fn a_request_goes_out_as_it_was_asked_and_its_answer_comes_back() {
     let request = server.requests().concat().replace(&server.address.to_string(), "HOST").replace('\r', "");
     insta::assert_snapshot!(request, @"
     POST /v1/score?user=1 HTTP/1.1
-    content-type: application/json
     host: HOST
     user-agent: moonswarm/0.1.0
+    content-type: application/json
     content-length: 2
 
     {}
