@@ -14,12 +14,12 @@ use sandbox::{Engine, Fault, Limits, Vm};
 use crate::metrics::Counted;
 use crate::strategy::VmStatus;
 
-/// VMs of one worker, at about 185 KiB each when idle; the one unused for longest makes room.
+/// VMs of one worker, at 190 to 440 KiB each when idle; the one unused for longest makes room.
 const VMS_MAX: usize = 512;
 
 /// Bytes that the VMs of one worker may hold together between executions. Their limits may add up to more: few VMs
 /// come near theirs, and those unused for longest make room for those that do.
-const BYTES_MAX: usize = 512 << 20;
+const BYTES_MAX: usize = 256 << 20;
 
 /// An unused VM is kept this long; making one anew costs a first call 0.2 ms.
 const IDLE_MAX: Duration = Duration::from_secs(300);

@@ -83,6 +83,8 @@ impl Inbox {
     pub(crate) fn begin_life(&self) -> Life {
         let mut state = self.state();
         state.life += 1;
+        // A worker that has only begun is not one that nobody needs.
+        state.used_at_ns = now_ns();
         let life = Life(state.life);
         drop(state);
         self.changed.notify_waiters();
@@ -282,6 +284,16 @@ mod tests {
         assert_eq!(inbox.push(job("a")).unwrap_err(), Rejected::Closed);
         assert!(next(&inbox, life).is_some());
         assert!(next(&inbox, life).is_none());
+    }
+
+    #[test]
+    fn an_inbox_is_unused_only_some_time_after_its_worker_began() {
+        let inbox = Inbox::default();
+        let before = now_ns();
+        inbox.begin_life();
+
+        assert!(!inbox.close_if_unused(before.saturating_sub(1_000_000_000)));
+        assert!(inbox.close_if_unused(now_ns()));
     }
 
     #[test]

@@ -14,7 +14,8 @@ use super::clock::{nanos, now_ns};
 use super::common::Common;
 use super::inbox::{Inbox, Rejected};
 use super::job::{Job, fault};
-use super::{HandedOff, Place, Strategy, refuse, vm_thread};
+use super::vm_thread::{self, Manner};
+use super::{HandedOff, Place, Strategy, refuse};
 
 /// A thread without jobs for this long ends.
 const IDLE_MAX: Duration = Duration::from_secs(300);
@@ -34,8 +35,9 @@ impl ThreadPerTenant {
 
     /// A thread for `tenant`, and room for it.
     fn add(&self, threads: &mut HashMap<TenantName, Arc<Inbox>>, tenant: &TenantName) -> Result<Arc<Inbox>, String> {
-        let now = now_ns();
-        threads.retain(|_, inbox| !inbox.close_if_unused(now.saturating_sub(nanos(IDLE_MAX))));
+        // Those that have ended.
+        let long_ago = now_ns().saturating_sub(nanos(IDLE_MAX));
+        threads.retain(|_, inbox| !inbox.close_if_unused(long_ago));
         if threads.len() >= self.threads_max {
             let unused = threads.iter().filter_map(|(tenant, inbox)| Some((inbox.unused_since_ns()?, tenant.clone())));
             let longest = unused.min().filter(|(_, tenant)| threads[tenant].close_if_unused(u64::MAX));
@@ -45,7 +47,8 @@ impl ThreadPerTenant {
             threads.remove(&tenant);
         }
         let inbox = Arc::default();
-        vm_thread::spawn(&format!("tenant-{tenant}"), &inbox, &self.common, 0)
+        let manner = Manner { nice: 0, idle_max: Some(IDLE_MAX) };
+        vm_thread::spawn(&format!("tenant-{tenant}"), &inbox, &self.common, manner)
             .map_err(|err| format!("no thread can be had for tenant `{tenant}`: {err}"))?;
         threads.insert(tenant.clone(), Arc::clone(&inbox));
         Ok(inbox)

@@ -9,7 +9,12 @@ use super::clock::now_ns;
 use super::common::Common;
 use super::job::Job;
 use super::pool::Pool;
-use super::{Place, Strategy, vm_thread};
+use super::vm_thread::{self, Manner};
+use super::{Place, Strategy};
+
+/// Priority of the slow lane: it gets about a third of what an I/O thread gets on the same core. Still less would let the
+/// wall limit end scripts on a busy host that are within their CPU limit.
+const NICE: i32 = 5;
 
 /// I/O threads and slow lane.
 pub(crate) struct ThreadPool {
@@ -23,8 +28,9 @@ impl ThreadPool {
     /// The operating system gives no thread.
     pub(crate) fn start(workers: usize, common: &Common) -> std::io::Result<Self> {
         let slow_lane = Pool::new(workers);
+        let manner = Manner { nice: NICE, idle_max: None };
         for (index, inbox) in slow_lane.inboxes().iter().enumerate() {
-            vm_thread::spawn(&format!("slow-{index}"), inbox, common, vm_thread::NICE)?;
+            vm_thread::spawn(&format!("slow-{index}"), inbox, common, manner)?;
         }
         Ok(Self { slow_lane })
     }
