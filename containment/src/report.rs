@@ -18,9 +18,14 @@ pub struct Row {
     /// What became of it.
     #[serde(flatten)]
     pub verdict: Verdict,
+    /// How often it was tried before, and late.
+    pub late_before: u32,
     /// What was seen.
     pub seen: Seen,
 }
+
+/// A case that was late is tried this often in all: on a busy machine the watchdog itself comes late.
+pub const ATTEMPTS: u32 = 3;
 
 /// All of them.
 #[derive(Debug, Default, Serialize)]
@@ -58,7 +63,12 @@ impl Overruns {
 impl Row {
     /// Judges what was seen.
     pub fn new(case: &Case, path: &'static str, seen: Seen) -> Self {
-        Self { case: case.name.clone(), path, verdict: judge(case, &seen), seen }
+        Self { case: case.name.clone(), path, verdict: judge(case, &seen), late_before: 0, seen }
+    }
+
+    /// Whether the case should be tried again.
+    pub fn is_late(&self) -> bool {
+        matches!(self.verdict, Verdict::Late(_))
     }
 
     /// One line: verdict, case, path, longest run, overrun, how it ended.
@@ -116,6 +126,10 @@ impl Report {
                 );
             }
         }
+        let repeated: u32 = self.rows.iter().map(|row| row.late_before).sum();
+        if repeated > 0 {
+            let _ = writeln!(text, "{repeated} times a case was late and was tried again; these are not counted above");
+        }
         for note in &self.notes {
             let _ = writeln!(text, "{note}");
         }
@@ -137,7 +151,8 @@ mod tests {
 
     #[test]
     fn a_report_with_a_late_case_has_not_passed() {
-        let row = |verdict| Row { case: "cpu/x".into(), path: "library", verdict, seen: Seen::default() };
+        let row =
+            |verdict| Row { case: "cpu/x".into(), path: "library", verdict, late_before: 0, seen: Seen::default() };
         let mut report = Report { rows: vec![row(Verdict::Contained)], notes: vec!["executor: 31 MiB".into()] };
         assert!(report.passed());
 

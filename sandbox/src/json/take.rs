@@ -177,7 +177,10 @@ impl Writer<'_> {
     fn string(&mut self, position: Position) -> Result<(), Refused> {
         let bytes = self.stack.bytes(position);
         // Before the copy, which escapes can make six times as long.
-        self.check_bytes(bytes.len() + if bytes.len() > LONG { escapes(bytes) } else { 0 })?;
+        self.check_bytes(bytes.len())?;
+        if bytes.len() > LONG {
+            self.check_bytes(bytes.len() + escapes(bytes))?;
+        }
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::invalid("is a string that is not UTF-8"))?;
         serde_json::to_writer(&mut self.text, text).expect("strings are JSON, and a vector takes all");
         Ok(())
