@@ -9,7 +9,7 @@
 //!                                                           └─► child process: entry::serve ─► VmHost
 //! ```
 //!
-//! A [`VmHost`] runs jobs in the VMs of its thread; [`entry::serve`] is the loop that takes jobs from an inbox and
+//! A [`VmHost`](host::VmHost) runs jobs in the VMs of its thread; [`entry::serve`] is the loop that takes jobs from an inbox and
 //! replies, the same in threads and in child processes. Inboxes are fair ([`fair`]) and outlive the worker that serves them, so
 //! that a worker that panics, gets stuck ([`warden`]) or dies costs its own executions and nobody else's.
 

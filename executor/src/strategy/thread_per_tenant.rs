@@ -64,7 +64,7 @@ impl Strategy for ThreadPerTenant {
         let tenant = &job.script.tenant;
         let mut threads = self.threads();
         let mut pushed = threads.get(tenant).map_or(Err(Rejected::Closed), |inbox| inbox.push(job.clone()));
-        // Closed: the thread could not begin, or there was none.
+        // Closed: the thread could not begin or has ended, or there was none yet.
         if let Err(Rejected::Closed) = pushed {
             pushed = match self.add(&mut threads, tenant) {
                 Ok(inbox) => inbox.push(job.clone()),

@@ -222,7 +222,7 @@ async fn all_but_the_probes_need_the_token() {
     let mut stranger = Caller::connect(address).await.with_token("guess");
     assert_eq!(stranger.get("/livez").await.status, 200);
     assert_eq!(stranger.get("/readyz").await.status, 200);
-    for path in ["/metrics", "/v1/release", "/nowhere"] {
+    for path in ["/metrics", "/v1/release", "/v1/vms", "/nowhere"] {
         let reply = stranger.get(path).await;
         assert_eq!((reply.status, reply.header("www-authenticate")), (401, "Bearer"), "{path}");
     }
