@@ -70,7 +70,7 @@ impl Parts {
     }
 
     /// Lets go of an execution, so that all of it can be swept.
-    fn leave(&mut self, stack: &mut Stack) {
+    pub(crate) fn leave(&mut self, stack: &mut Stack) {
         stack.clear();
         stack.push_pin(self.shared.base);
         stack.set_globals(Position::FIRST);

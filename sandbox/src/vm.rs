@@ -87,7 +87,8 @@ pub struct Call<'a> {
     pub input: &'a [u8],
     /// What of the script is called.
     pub entry: Entry<'a>,
-    /// Limits of this execution. Its memory is the VM's, of which it may get less but not more.
+    /// Limits of this execution. Memory is the VM's: an execution may get less of it but not more, and all that the VM
+    /// holds counts, also what [kept](State) scripts and waiting executions hold.
     pub limits: &'a Limits,
     /// What it may do beyond computing.
     pub grants: &'a Grants,
@@ -343,21 +344,30 @@ impl Vm {
                 turned = Some(turn(&mut stack, parts));
             })
         };
-        match (turned, entered) {
-            (Some(turned), Ok(())) => turned,
-            // Raised where nothing of the script's was running, so that only memory can be the reason.
-            _ => Err(Failure::Memory),
+        if let (Some(turned), Ok(())) = (turned, entered) {
+            return turned;
         }
+        // Raised where nothing of the script's was running, so that only memory can be the reason. What the execution
+        // left must not be held for those that wait.
+        let parts = &mut self.parts;
+        // SAFETY: as above. If it fails, more is held than needed, and the limit still holds.
+        let _ = unsafe { self.lua.exec_raw::<()>((), |state| parts.leave(&mut Stack::new(state))) };
+        Err(Failure::Memory)
     }
 
     fn limit_memory(&self, bytes: usize) {
         self.lua.set_memory_limit(bytes).expect("it was limited when it was made");
     }
 
-    /// Sweeps if much was left behind. A VM that takes no more executions will be dropped, so nobody needs it swept.
+    /// Sweeps if much was left behind and somebody needs the room.
     #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
     fn sweep(&mut self) {
-        if self.health != Health::Sound || (self.lua.used_memory() as f64) < self.sweep_above {
+        let needed = match self.health {
+            Health::Sound => true,
+            Health::Hurt => self.waiting() > 0,
+            Health::Broken => false,
+        };
+        if !needed || (self.lua.used_memory() as f64) < self.sweep_above {
             return;
         }
         self.home.dropped.borrow_mut().extend(self.parts.kept.take_pooled());

@@ -225,6 +225,21 @@ fn a_hurt_vm_takes_no_new_executions_but_those_that_wait_may_end() {
 }
 
 #[test]
+fn memory_that_one_execution_ran_out_of_is_there_again_for_those_that_wait() {
+    at_desk(roomy(), |desk| {
+        let source = "return function(_, ctx) local got = ctx.run('x') return #('x'):rep(12e6) + got end";
+        for bomb in ["local t = {} while true do t[#t + 1] = { t } end", "('x'):rep(1e9)"] {
+            let waits = waiting(begin(desk, source, ""));
+            let fault = desk.fault(&format!("return function() {bomb} end"), "");
+            assert_eq!(fault.code, Code::MemoryExceeded, "{bomb}");
+
+            assert_eq!(ended(desk.vm.resume(waits.run, value(1, "1"))), "12000001", "{bomb}");
+            desk.renew();
+        }
+    });
+}
+
+#[test]
 fn answers_to_nothing_are_ignored_and_wake_nobody() {
     at_desk(roomy(), |desk| {
         let waits = waiting(begin(desk, ECHO, ""));
