@@ -1,9 +1,9 @@
 //! `ctx`, what a handler is told about the execution it is part of.
 
+use crate::call::Call;
 use crate::capability::Grants;
 use crate::forms::{Failure, check};
 use crate::stack::{Pin, Position, Stack};
-use crate::vm::Call;
 
 /// Metatables that are kept; a VM with more scripts than that makes some anew.
 const MADE_MAX: usize = 64;

@@ -5,13 +5,13 @@ use std::ffi::{CStr, c_int};
 
 use contract::Code;
 
+use crate::call::{Call, Entry};
 use crate::context::Contexts;
 use crate::fault::{Fault, clip};
 use crate::json::{self, Refused};
 use crate::limits::Limits;
 use crate::stack::{Kind, Pin, Position, Stack, Status};
 use crate::trace;
-use crate::vm::{Call, Entry};
 
 /// Bytes of an error message that are looked at.
 const MESSAGE_BYTES_MAX: usize = 4096;

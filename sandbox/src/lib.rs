@@ -68,9 +68,11 @@
 //! An integer of more than 64 bits and any decimal fraction become the nearest float, as in most JSON readers.
 
 mod asks;
+mod call;
 mod capability;
 mod compile;
 mod context;
+mod drive;
 mod engine;
 mod fault;
 mod forms;
@@ -82,7 +84,9 @@ mod kept;
 mod life;
 mod limits;
 mod log;
+mod parts;
 mod random;
+mod rest;
 mod run;
 mod slot;
 mod stack;
@@ -92,6 +96,7 @@ mod vm;
 mod watchdog;
 
 pub use asks::{Answer, Ask};
+pub use call::{Call, Entry, State};
 pub use capability::{Capability, Grants};
 pub use compile::{Program, Refusal, compile};
 pub use contract::Diagnostic;
@@ -100,4 +105,4 @@ pub use fault::Fault;
 pub use limits::Limits;
 pub use log::{Level, LogLine};
 pub use run::{Execution, Outcome, Run, Step, Waiting};
-pub use vm::{Call, Entry, State, Vm};
+pub use vm::Vm;
