@@ -39,7 +39,6 @@ impl Contexts {
         stack.push_bytes(call.execution_id.as_bytes());
         stack.set_field(table, c"execution_id");
         stack.set_metatable(table, metatable);
-        stack.cut(table);
         stack.freeze(table);
         Ok(table)
     }

@@ -96,7 +96,6 @@ impl Shared {
         stack.push_copy(input);
         stack.set_field(environment, c"input");
         stack.set_metatable(environment, self.environment);
-        stack.cut(environment);
         stack.set_globals(environment);
         environment
     }
