@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 
 use contract::{Code, Version};
-use sandbox::{Call, Engine, Entry, Execution, Grants, Limits, Refusal, State};
+use sandbox::{Call, Engine, Execution, Limits, Refusal};
 
 use crate::blame;
 use crate::exit::Exit;
@@ -85,17 +85,7 @@ pub(crate) fn run(script: &Script, input: &[u8]) -> Result<Execution, Failure> {
         let engine = Engine::start().map_err(|err| internal(format!("start the watchdog thread: {err}")))?;
         let mut vm = engine.vm(&limits).map_err(|fault| internal(fault.detail))?;
         let (stem, version) = (script.stem(), Version::of(&script.source));
-        let call = Call {
-            tenant: "desk",
-            script: &stem,
-            version: version.as_str(),
-            execution_id: "desk",
-            input,
-            entry: Entry::Handle,
-            limits: &limits,
-            grants: &Grants::default(),
-            state: State::Fresh,
-        };
+        let call = Call { input, ..Call::new("desk", &stem, version.as_str(), "desk", &limits) };
         Ok(vm.run(&program, &call))
     })?
 }

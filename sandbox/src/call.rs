@@ -27,6 +27,23 @@ pub struct Call<'a> {
     pub state: State,
 }
 
+impl<'a> Call<'a> {
+    /// A call of `handle` with what a script has by default: harmless capabilities, and nothing kept.
+    pub fn new(tenant: &'a str, script: &'a str, version: &'a str, execution_id: &'a str, limits: &'a Limits) -> Self {
+        Self {
+            tenant,
+            script,
+            version,
+            execution_id,
+            input: b"",
+            entry: Entry::Handle,
+            limits,
+            grants: &Grants::HARMLESS,
+            state: State::Fresh,
+        }
+    }
+}
+
 /// What of a script an execution calls. Scripts that are no table have only `handle`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Entry<'a> {

@@ -101,6 +101,9 @@ pub(crate) fn install(lua: &Lua, life: &Now) -> mlua::Result<Globals> {
     let context = run(context, "context").call((&base, &host, ask, log))?;
     let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
 
+    #[cfg(test)]
+    base.raw_set("panic_on_purpose", crate::guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?)?;
+
     // `("text"):find(…)` must find our functions, too.
     let string: Table = base.raw_get("string")?;
     lua.set_type_metatable::<LuaString>(Some(hidden(lua, &string)?));

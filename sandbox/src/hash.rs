@@ -3,6 +3,8 @@
 use mlua::{Lua, LuaString, Table};
 use ring::{digest, hmac};
 
+use crate::guard;
+
 /// Bytes of one input; a SHA-256 of so many takes about 3 ms without help of the processor. `context.luau` checks it.
 pub(crate) const INPUT_BYTES_MAX: usize = 1 << 20;
 
@@ -11,16 +13,19 @@ pub(crate) fn functions(lua: &Lua) -> mlua::Result<Table> {
     let hash = lua.create_table()?;
     hash.raw_set(
         "sha256",
-        lua.create_function(|_, text: LuaString| Ok(hex(digest::digest(&digest::SHA256, &text.as_bytes()).as_ref())))?,
+        guard::function(lua, |_, text: LuaString| Ok(hex(digest::digest(&digest::SHA256, &text.as_bytes()).as_ref())))?,
     )?;
     hash.raw_set(
         "hmac_sha256",
-        lua.create_function(|_, (key, text): (LuaString, LuaString)| {
+        guard::function(lua, |_, (key, text): (LuaString, LuaString)| {
             let key = hmac::Key::new(hmac::HMAC_SHA256, &key.as_bytes());
             Ok(hex(hmac::sign(&key, &text.as_bytes()).as_ref()))
         })?,
     )?;
-    hash.raw_set("crc32", lua.create_function(|_, text: LuaString| Ok(f64::from(crc32fast::hash(&text.as_bytes()))))?)?;
+    hash.raw_set(
+        "crc32",
+        guard::function(lua, |_, text: LuaString| Ok(f64::from(crc32fast::hash(&text.as_bytes()))))?,
+    )?;
     Ok(hash)
 }
 

@@ -11,15 +11,14 @@ use memchr::memmem;
 use mlua::{Lua, LuaString, Table, Value};
 
 use crate::capability::Capability;
+use crate::guard;
 use crate::hash;
 use crate::json;
 use crate::life::Now;
 use crate::log::Level;
+use crate::patterns;
 use crate::stack::{Pin, Stack};
 use crate::trace;
-
-/// Characters that make a pattern more than its own text.
-const MAGIC: &[u8] = b"^$*+?.([%-";
 
 /// Work of one [`sweep`].
 const SWEEP_KIB: u16 = 256;
@@ -30,7 +29,7 @@ pub(crate) fn functions(lua: &Lua, life: &Now) -> mlua::Result<Table> {
     let now = Rc::clone(life);
     host.raw_set(
         "log",
-        lua.create_function(move |_, (level, message): (LuaString, LuaString)| {
+        guard::function(lua, move |_, (level, message): (LuaString, LuaString)| {
             let mut life = now.borrow_mut();
             if life.grants.contains(Capability::Log) {
                 life.log.add(Level::named(&level.as_bytes()), &message.as_bytes());
@@ -41,29 +40,30 @@ pub(crate) fn functions(lua: &Lua, life: &Now) -> mlua::Result<Table> {
     let now = Rc::clone(life);
     host.raw_set(
         "deadline",
-        lua.create_function(move |_, ()| {
+        guard::function(lua, move |_, ()| {
             Ok(now.borrow().ends.saturating_duration_since(Instant::now()).as_secs_f64())
         })?,
     )?;
     host.raw_set(
         "now",
-        lua.create_function(|_, ()| {
+        guard::function(lua, |_, ()| {
             Ok(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64()))
         })?,
     )?;
-    host.raw_set("find", lua.create_function(find)?)?;
+    host.raw_set("find", guard::function(lua, find)?)?;
+    host.raw_set("isat", guard::function(lua, is_at)?)?;
     host.raw_set(
-        "isliteral",
-        lua.create_function(|_, pattern: LuaString| Ok(!pattern.as_bytes().iter().any(|byte| MAGIC.contains(byte))))?,
+        "heaviest",
+        guard::function(lua, |_, pattern: LuaString| Ok(patterns::heaviest(&pattern.as_bytes())))?,
     )?;
     host.raw_set(
         "percents",
         #[expect(clippy::cast_precision_loss, reason = "a string in a VM is shorter than 2^53")]
-        lua.create_function(|_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
+        guard::function(lua, |_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
     )?;
     host.raw_set(
         "iscfunction",
-        lua.create_function(|_, value: Value| {
+        guard::function(lua, |_, value: Value| {
             Ok(value.as_function().is_some_and(|function| function.info().what == "C"))
         })?,
     )?;
@@ -71,17 +71,17 @@ pub(crate) fn functions(lua: &Lua, life: &Now) -> mlua::Result<Table> {
     host.raw_set(
         "iscrowded",
         #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
-        lua.create_function(move |lua, more: f64| {
+        guard::function(lua, move |lua, more: f64| {
             Ok(lua.used_memory() as f64 + more > now.borrow().limits.memory_bytes as f64)
         })?,
     )?;
-    host.raw_set("sweep", lua.create_function(|lua, ()| Ok(sweep(lua)))?)?;
+    host.raw_set("sweep", guard::function(lua, |lua, ()| Ok(sweep(lua)))?)?;
     host.raw_set("failed", trace::failed(lua)?)?;
     host.raw_set("exhaust", trace::exhausted(lua)?)?;
     // Luau's own `setmetatable` and `table.freeze` each refuse what the other has done.
     host.raw_set(
         "seal",
-        lua.create_function(|_, (table, metatable): (Table, Table)| {
+        guard::function(lua, |_, (table, metatable): (Table, Table)| {
             table.set_metatable(Some(metatable))?;
             table.set_readonly(true);
             Ok(table)
@@ -99,7 +99,7 @@ pub(crate) fn add_calls(lua: &Lua, life: &Now, host: &Table, array: Table) -> ml
     let now = Rc::clone(life);
     host.raw_set(
         "ask",
-        lua.create_function(move |lua, (capability, name, payload): (LuaString, LuaString, Value)| {
+        guard::function(lua, move |lua, (capability, name, payload): (LuaString, LuaString, Value)| {
             let life = &mut *now.borrow_mut();
             let mut written = None;
             // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
@@ -135,22 +135,25 @@ fn sweep(lua: &Lua) -> bool {
     entered.is_err() || ended
 }
 
-/// `string.find` for plain text, linear where Luau's is quadratic: first and last byte of `needle`, from 1.
+/// Where `needle` begins among the `places` bytes of `text` from byte `from` (from 1). Linear, where Luau's own search
+/// is quadratic.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    reason = "positions in a string are whole numbers below 2^53, and `as` keeps others in range"
+    clippy::cast_sign_loss,
+    reason = "the prelude gives whole numbers from 1 to the length of a string, and `as` keeps others in range"
 )]
-fn find(_: &Lua, (text, needle, from): (LuaString, LuaString, f64)) -> mlua::Result<(Option<f64>, Option<f64>)> {
+fn find(_: &Lua, (text, needle, from, places): (LuaString, LuaString, f64, f64)) -> mlua::Result<Option<f64>> {
     let (text, needle) = (text.as_bytes(), needle.as_bytes());
-    let from = match from as i64 {
-        from if from > 0 => usize::try_from(from - 1).unwrap_or(usize::MAX),
-        0 => 0,
-        back => text.len().saturating_sub(usize::try_from(back.unsigned_abs()).unwrap_or(usize::MAX)),
-    };
-    let found = text.get(from..).and_then(|rest| memmem::find(rest, &needle));
-    Ok(match found {
-        Some(at) => (Some((from + at + 1) as f64), Some((from + at + needle.len()) as f64)),
-        None => (None, None),
-    })
+    let from = (from as usize).saturating_sub(1);
+    let end = from.saturating_add(places as usize).saturating_add(needle.len().saturating_sub(1));
+    let range = text.get(from..end.min(text.len())).unwrap_or_default();
+    Ok(memmem::find(range, &needle).map(|at| (from + at + 1) as f64))
+}
+
+/// Whether `needle` is in `text` at byte `at` (from 1).
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as in `find`")]
+fn is_at(_: &Lua, (text, needle, at): (LuaString, LuaString, f64)) -> mlua::Result<bool> {
+    let (text, needle) = (text.as_bytes(), needle.as_bytes());
+    Ok(text.get((at as usize).saturating_sub(1)..).is_some_and(|rest| rest.starts_with(&needle)))
 }

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::forms::Failure;
 use crate::globals::{self, Globals};
+use crate::guard;
 use crate::kept::Kept;
 use crate::life::{Life, Now};
 use crate::limits::Limits;
@@ -229,24 +230,26 @@ impl Vm {
             self.limit_memory(self.limits.memory_bytes);
         }
         let mut life = self.now.replace(idle);
+        // Asked in any case: the answer is for this step only.
+        let panicked = guard::panicked();
         let turned = match (turned, stopped_by) {
-            (Err(_), _) => {
-                self.health = Health::Broken;
-                Err(Fault::internal("the sandbox itself failed (panic); the VM is given up"))
-            }
-            (Ok(turned), Some(clock)) => {
+            (Ok(turned), Some(clock)) if !panicked => {
                 self.health = Health::Hurt;
                 if let Ok(Turned::Waiting(rest, _)) = turned {
                     self.home.dropped.borrow_mut().extend(rest.pins());
                 }
                 Err(Fault::deadline(clock, &life.limits, program.file(), trace::line()))
             }
-            (Ok(turned), None) => turned.map_err(|failure| {
+            (Ok(turned), None) if !panicked => turned.map_err(|failure| {
                 if matches!(failure, Failure::Memory) {
                     self.health = Health::Hurt;
                 }
                 failure.fault(program.file(), memory)
             }),
+            _ => {
+                self.health = Health::Broken;
+                Err(Fault::internal("the sandbox itself failed (panic); the VM is given up"))
+            }
         };
         self.sweep();
         match turned {

@@ -145,7 +145,7 @@ fn sleep(shared: &Shared, activity: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Call, Engine, Entry, Grants, Limits, State, compile};
+    use crate::{Call, Engine, Limits, compile};
 
     #[test]
     fn an_execution_wakes_a_sleeping_watchdog() {
@@ -159,17 +159,7 @@ mod tests {
         }
 
         let endless = compile("endless.luau", b"while true do end", &limits).unwrap();
-        let call = Call {
-            tenant: "acme",
-            script: "endless",
-            version: "v1",
-            execution_id: "e1",
-            input: b"",
-            entry: Entry::Handle,
-            limits: &limits,
-            grants: &Grants::NONE,
-            state: State::Fresh,
-        };
+        let call = Call::new("acme", "endless", "v1", "e1", &limits);
         let fault = vm.run(&endless, &call).outcome.unwrap_err();
 
         assert_eq!(fault.code, contract::Code::DeadlineExceeded);

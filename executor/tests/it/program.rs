@@ -1,7 +1,7 @@
 //! The executor as a program: exit codes, signals, lifeline, health.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -106,6 +106,53 @@ fn the_end_of_stdin_ends_it_where_that_was_asked_for() {
     drop(program.child.stdin.take());
 
     assert_eq!(ended(&mut program), Some(0));
+}
+
+/// The processes that `parent` started, by their ids.
+fn children(parent: u32) -> Vec<String> {
+    let mut children = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{parent}/task")).unwrap() {
+        let text = fs_err::read_to_string(task.unwrap().path().join("children")).unwrap();
+        children.extend(text.split_whitespace().map(str::to_owned));
+    }
+    children
+}
+
+#[test]
+fn worker_processes_end_with_their_executor_even_when_that_is_killed() {
+    let mut program = start(world(), &["--strategy", "process-pool", "--workers", "2"]);
+    let workers = children(program.child.id());
+    assert_eq!(workers.len(), 2);
+
+    program.child.kill().unwrap();
+    program.child.wait().unwrap();
+
+    let deadline = Instant::now() + Duration::from_secs(10);
+    // A process that has ended and that nobody waited for has no command line any more.
+    let lives = |id: &String| fs_err::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty());
+    while workers.iter().any(lives) {
+        assert!(Instant::now() < deadline, "worker processes {workers:?} outlive their executor");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn with_too_many_stuck_workers_it_drains_and_asks_to_be_replaced() {
+    const STUCK: usize = 5;
+    let names: Vec<_> = (0..STUCK).map(|index| format!("tenant{index}")).collect();
+    let scripts: Vec<_> = names.iter().map(|name| (name.as_str(), "x", "return function() return 1 end")).collect();
+    let flags = ["--strategy", "thread-per-tenant", "--drills", "--drain", "100ms"];
+    let mut program = start(World::with_release(&scripts), &flags);
+
+    for name in &names {
+        let mut stream = TcpStream::connect(program.address).unwrap();
+        let head = format!("POST /v1/run/{name}/x HTTP/1.1\r\nhost: x\r\nx-moonswarm-drill: stick\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        // Left alone: the answer is of no interest.
+        std::mem::forget(stream);
+    }
+
+    assert_eq!(ended(&mut program), Some(1));
 }
 
 #[test]
