@@ -1,9 +1,9 @@
 //! `ctx`, what a handler is told about the execution it is part of.
 
+use crate::call::Call;
 use crate::capability::Grants;
 use crate::forms::{Failure, check};
 use crate::stack::{Pin, Position, Stack};
-use crate::vm::Call;
 
 /// Metatables that are kept; a VM with more scripts than that makes some anew.
 const MADE_MAX: usize = 64;
@@ -39,7 +39,6 @@ impl Contexts {
         stack.push_bytes(call.execution_id.as_bytes());
         stack.set_field(table, c"execution_id");
         stack.set_metatable(table, metatable);
-        stack.cut(table);
         stack.freeze(table);
         Ok(table)
     }

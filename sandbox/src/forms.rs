@@ -5,13 +5,13 @@ use std::ffi::{CStr, c_int};
 
 use contract::Code;
 
+use crate::call::{Call, Entry};
 use crate::context::Contexts;
 use crate::fault::{Fault, clip};
 use crate::json::{self, Refused};
 use crate::limits::Limits;
 use crate::stack::{Kind, Pin, Position, Stack, Status};
 use crate::trace;
-use crate::vm::{Call, Entry};
 
 /// Bytes of an error message that are looked at.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -116,50 +116,48 @@ pub(crate) enum Form {
 
 /// Finds what is `wanted` in what the chunk returned, at `returned`.
 pub(crate) fn form(stack: &mut Stack, file: &str, returned: Position, wanted: &Wanted<'_>) -> Result<Form, Failure> {
-    let field = wanted.field().to_string_lossy();
-    match (stack.kind(returned), wanted) {
+    let kind = stack.kind(returned);
+    match (kind, wanted) {
         (Kind::Function, Wanted::Handle) => return Ok(Form::Function(returned)),
         (Kind::Nil, Wanted::Handle) => return Ok(Form::Founding),
-        (Kind::Table, _) => {}
-        (Kind::Function, _) => {
-            return Err(Failure::Form(format!(
-                "`{file}` is a handler and has no `{field}`; return a table with `{field}`"
-            )));
+        _ => {}
+    }
+    let field = wanted.field().to_string_lossy();
+    let refused = |detail: String| Err(Failure::Form(detail));
+    match kind {
+        Kind::Table => {}
+        Kind::Function => {
+            return refused(format!("`{file}` is a handler and has no `{field}`; return a table with `{field}`"));
         }
-        (Kind::Nil, _) => {
-            return Err(Failure::Form(format!(
-                "`{file}` returns nothing and has no `{field}`; return a table with `{field}`"
-            )));
+        Kind::Nil => {
+            return refused(format!("`{file}` returns nothing and has no `{field}`; return a table with `{field}`"));
         }
-        (other, _) => {
-            return Err(Failure::Form(format!(
+        other => {
+            return refused(format!(
                 "`{file}` returns {}; return a function `handler(input, ctx)`, or a table with `{field}`",
                 other.name()
-            )));
+            ));
         }
     }
     let member = stack.push_field(returned, wanted.field());
     if let Wanted::Event(event) = wanted {
         if stack.kind(member) != Kind::Table {
             let what = stack.kind(member).name();
-            return Err(Failure::Form(format!(
+            return refused(format!(
                 "`{file}` returns a table whose `on` is {what}, not a table of functions by event"
-            )));
+            ));
         }
         let function = stack.push_entry(member, event.as_bytes());
         return match stack.kind(function) {
             Kind::Function => Ok(Form::Function(function)),
-            other => Err(Failure::Form(format!(
-                "`{file}` has no function for the event `{event}`: `on` has {} there",
-                other.name()
-            ))),
+            other => {
+                refused(format!("`{file}` has no function for the event `{event}`: `on` has {} there", other.name()))
+            }
         };
     }
     match stack.kind(member) {
         Kind::Function => Ok(Form::Function(member)),
-        other => {
-            Err(Failure::Form(format!("`{file}` returns a table whose `{field}` is {}, not a function", other.name())))
-        }
+        other => refused(format!("`{file}` returns a table whose `{field}` is {}, not a function", other.name())),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::call::{Call, State};
 use crate::stack::{Pin, Stack};
-use crate::vm::{Call, State};
 
 /// Instances of one `pooled` script that are kept; more are only needed when as many executions wait at once.
 const POOLED_MAX: usize = 8;

@@ -10,8 +10,8 @@ use crate::compile::Program;
 use crate::fault::Fault;
 use crate::life::Life;
 use crate::log::LogLine;
+use crate::rest::Rest;
 use crate::stack::Pin;
-use crate::turn::Rest;
 
 /// What an execution has come to.
 #[derive(Debug)]

@@ -4,95 +4,22 @@
 //! that one here, because how it ends is how the execution ends; all others are resumed by `tasks.luau`. An execution
 //! that never waits and has no tasks is resumed twice: for its chunk, and for the function that the chunk returned.
 
-use std::borrow::Cow;
 use std::ffi::c_int;
 use std::mem;
 use std::time::Duration;
 
 use crate::asks::Answer;
+use crate::call::{Call, State};
 use crate::compile::Program;
-use crate::context::Contexts;
+use crate::drive::Driven;
 use crate::forms::{self, Failure, Form, Given, Wanted, check, message};
 use crate::json;
-use crate::kept::{Instance, Kept};
-use crate::limits::{Bytes, Limits};
+use crate::kept::Instance;
+use crate::limits::Limits;
+use crate::parts::Parts;
+use crate::rest::{Phase, Plan, Rest};
 use crate::run::Outcome;
 use crate::stack::{Kind, Pin, Position, Stack, Status};
-use crate::vm::{Call, State};
-
-/// Values that the executions of a VM share; none of them can be changed by a script.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Shared {
-    /// The globals between executions: the names without an environment.
-    pub(crate) base: Pin,
-    /// The metatable of environments.
-    pub(crate) environment: Pin,
-    /// The metatable of arrays.
-    pub(crate) array: Pin,
-    pub(crate) reseed: Pin,
-    /// The table whose first element is the tasks of the running execution.
-    pub(crate) now: Pin,
-    pub(crate) drive: Pin,
-    pub(crate) remember: Pin,
-    pub(crate) restore: Pin,
-}
-
-/// What executions use of their VM.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) shared: Shared,
-    pub(crate) contexts: Contexts,
-    pub(crate) kept: Kept,
-    pub(crate) spare: Spare,
-}
-
-/// The main coroutine of the last execution that began. If nothing else came to know it, the next one gets it: making one
-/// anew is a good part of what an execution costs.
-#[derive(Debug, Default)]
-pub(crate) struct Spare {
-    thread: Option<Pin>,
-    /// Whether the running step has something to do with it, or with tasks.
-    used: bool,
-}
-
-impl Parts {
-    fn push_thread(&mut self, stack: &mut Stack) -> Position {
-        self.spare.used = true;
-        if let Some(thread) = self.spare.thread {
-            stack.push_pin(thread);
-            stack.share_globals(stack.top());
-        } else {
-            let thread = stack.push_thread();
-            stack.push_copy(thread);
-            self.spare.thread = Some(stack.keep());
-        }
-        stack.top()
-    }
-
-    /// Lets go of an execution, so that all of it can be swept.
-    fn leave(&mut self, stack: &mut Stack) {
-        stack.clear();
-        stack.push_pin(self.shared.base);
-        stack.set_globals(Position::FIRST);
-        if let Some(spare) = self.spare.thread {
-            if self.spare.used {
-                stack.let_go(spare);
-                self.spare.thread = None;
-            } else {
-                stack.push_pin(spare);
-                stack.renew_thread(stack.top());
-            }
-        }
-        if self.spare.used {
-            stack.push_pin(self.shared.now);
-            let now = stack.top();
-            stack.push_nil();
-            stack.set_element(now, 1);
-        }
-        self.spare.used = false;
-        stack.clear();
-    }
-}
 
 /// What a step has come to.
 #[derive(Debug)]
@@ -100,65 +27,6 @@ pub(crate) enum Turned {
     Ended(Outcome),
     /// With the time until a sleeper wakes, if one sleeps.
     Waiting(Rest, Option<Duration>),
-}
-
-/// What an execution that waits keeps in the VM.
-#[derive(Debug)]
-pub(crate) struct Rest {
-    thread: Pin,
-    tasks: Pin,
-    /// An array: the environment, the chunk, and if that has not returned yet, the arguments of what is called then.
-    scene: Pin,
-    arguments: c_int,
-    phase: Phase,
-    plan: Plan<'static>,
-    instance: Option<Instance>,
-}
-
-impl Rest {
-    pub(crate) fn pins(self) -> impl Iterator<Item = Pin> {
-        [self.thread, self.tasks, self.scene].into_iter().chain(self.instance.into_iter().flat_map(Instance::pins))
-    }
-}
-
-/// What the main coroutine runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The script's chunk, for the first time.
-    Chunk,
-    /// The chunk of a founding script once more.
-    Founding,
-    /// What was called of the script.
-    Body,
-}
-
-/// What the execution is about.
-#[derive(Debug, Clone)]
-struct Plan<'a> {
-    wanted: Wanted<'a>,
-    state: State,
-    script: Cow<'a, str>,
-    version: Cow<'a, str>,
-}
-
-impl<'a> Plan<'a> {
-    fn of(call: &Call<'a>) -> Self {
-        Self {
-            wanted: Wanted::of(call.entry),
-            state: call.state,
-            script: Cow::Borrowed(call.script),
-            version: Cow::Borrowed(call.version),
-        }
-    }
-
-    fn into_owned(self) -> Plan<'static> {
-        Plan {
-            wanted: self.wanted.into_owned(),
-            state: self.state,
-            script: Cow::Owned(self.script.into_owned()),
-            version: Cow::Owned(self.version.into_owned()),
-        }
-    }
 }
 
 /// Where the arguments of the function come from that is called when the chunk has returned.
@@ -177,16 +45,17 @@ enum Main {
     Done(Position),
 }
 
-struct Turn<'a> {
-    stack: &'a mut Stack,
-    parts: &'a mut Parts,
+/// A step while it runs. Positions are on `stack`.
+pub(crate) struct Turn<'a> {
+    pub(crate) stack: &'a mut Stack,
+    pub(crate) parts: &'a mut Parts,
     program: &'a Program,
-    limits: &'a Limits,
+    pub(crate) limits: &'a Limits,
     plan: Plan<'a>,
     arguments: Arguments<'a>,
     environment: Position,
     chunk: Position,
-    thread: Position,
+    pub(crate) thread: Position,
     phase: Phase,
     /// The pooled instance that this execution uses.
     instance: Option<Instance>,
@@ -289,42 +158,6 @@ fn resume_seeded(
         thread,
     };
     turn.go(|_| Ok(Main::Waiting), answers)
-}
-
-impl Shared {
-    fn seed(self, stack: &mut Stack, seed: u32) -> Result<(), Failure> {
-        stack.push_pin(self.reseed);
-        stack.push_number(f64::from(seed >> 1));
-        check(stack.call(1), stack)
-    }
-
-    /// A table that holds `_G` and `input`, looks for all else among the names of `globals.rs`, and goes with the
-    /// execution.
-    fn enter_fresh(self, stack: &mut Stack, input: Position) -> Position {
-        let environment = stack.push_table(0, 4);
-        stack.push_copy(environment);
-        stack.set_field(environment, c"_G");
-        stack.push_copy(input);
-        stack.set_field(environment, c"input");
-        stack.set_metatable(environment, self.environment);
-        stack.cut(environment);
-        stack.set_globals(environment);
-        environment
-    }
-
-    /// The environment of an instance, with a new `input` and no `result`.
-    fn enter_kept(self, stack: &mut Stack, instance: Instance, input: Position) -> Position {
-        stack.push_pin(instance.environment);
-        let environment = stack.top();
-        stack.push_copy(input);
-        stack.set_field(environment, c"input");
-        if instance.founding {
-            stack.push_nil();
-            stack.set_field(environment, c"result");
-        }
-        stack.set_globals(environment);
-        environment
-    }
 }
 
 impl<'a> Turn<'a> {
@@ -469,78 +302,6 @@ impl<'a> Turn<'a> {
         Ok(self.stack.keep())
     }
 
-    fn has_tasks(&mut self) -> bool {
-        let top = self.stack.top();
-        self.stack.push_pin(self.parts.shared.now);
-        let tasks = self.stack.push_element(top.after(), 1);
-        let has = self.stack.kind(tasks) == Kind::Table;
-        self.stack.cut(top);
-        has
-    }
-
-    /// Lets `tasks.luau` deliver answers, wake sleepers and run what is ready.
-    fn drive(&mut self, answers: Vec<Answer>) -> Result<Driven, Failure> {
-        let top = self.stack.top();
-        self.stack.push_pin(self.parts.shared.drive);
-        self.stack.push_copy(self.thread);
-        if answers.is_empty() {
-            self.stack.push_nil();
-        } else {
-            self.push_answers(answers);
-        }
-        check(self.stack.call(2), self.stack)?;
-        let (first, second, third) = (top.after(), top.after().after(), top.after().after().after());
-        if self.stack.boolean(first) {
-            let arguments = self.stack.count_above(first);
-            self.stack.send(self.thread, arguments);
-            self.stack.cut(top);
-            return Ok(Driven::Main(arguments));
-        }
-        let wake_in = match self.stack.kind(second) {
-            Kind::Number => {
-                Some(Duration::try_from_secs_f64(self.stack.number(second).max(0.0)).unwrap_or(Duration::MAX))
-            }
-            _ => None,
-        };
-        let asking = self.stack.boolean(third);
-        self.stack.cut(top);
-        Ok(Driven::Idle { wake_in, asking })
-    }
-
-    /// Pushes an array of id, success, value or sentence, and so on, with their number in `n`.
-    fn push_answers(&mut self, answers: Vec<Answer>) {
-        let table = self.stack.push_table(0, 1);
-        let mut n = 0;
-        for Answer { id, outcome } in answers {
-            let value = self.push_answer(outcome);
-            self.stack.set_element(table, n + 3);
-            self.stack.push_boolean(value);
-            self.stack.set_element(table, n + 2);
-            self.stack.push_number(id.into());
-            self.stack.set_element(table, n + 1);
-            n += 3;
-        }
-        self.stack.push_number(n.into());
-        self.stack.set_field(table, c"n");
-    }
-
-    /// Pushes the value of an answer, or a sentence and gives false.
-    fn push_answer(&mut self, outcome: Result<Vec<u8>, String>) -> bool {
-        let top = self.stack.top();
-        let max = self.limits.input_bytes;
-        let sentence = match outcome {
-            Ok(json) if json.len() > max => format!("the answer has {} bytes, the limit is {}", json.len(), Bytes(max)),
-            Ok(json) => match json::push(self.stack, &json, self.limits.depth, self.parts.shared.array) {
-                Ok(()) => return true,
-                Err(error) => format!("the answer is not usable JSON: {error}"),
-            },
-            Err(sentence) => sentence,
-        };
-        self.stack.cut(top);
-        self.stack.push_bytes(sentence.as_bytes());
-        false
-    }
-
     fn stuck(&mut self) -> Failure {
         self.stack.note_line(self.thread);
         Failure::Stuck
@@ -598,12 +359,4 @@ impl<'a> Turn<'a> {
         let plan = self.plan.clone().into_owned();
         Ok(Turned::Waiting(Rest { thread, tasks, scene, arguments, phase, plan, instance }, wake_in))
     }
-}
-
-/// What is to be done after the tasks had their turn.
-enum Driven {
-    /// The main coroutine has so many arguments and is to be resumed.
-    Main(c_int),
-    /// Nothing is ready.
-    Idle { wake_in: Option<Duration>, asking: bool },
 }

@@ -14,7 +14,7 @@ use mlua::Lua;
 use mlua::state::{GcIncParams, GcMode};
 
 use crate::asks::{Answer, Ask};
-use crate::capability::Grants;
+use crate::call::{Call, Entry};
 use crate::compile::Program;
 use crate::context::Contexts;
 use crate::engine::Engine;
@@ -25,12 +25,13 @@ use crate::guard;
 use crate::kept::Kept;
 use crate::life::{Life, Now};
 use crate::limits::Limits;
+use crate::parts::{Parts, Shared, Spare};
 use crate::random::Random;
 use crate::run::{Execution, Home, Outcome, Own, Run, Step, Waiting};
 use crate::slot::{Budget, Callbacks, Slot, nanos};
 use crate::stack::{Pin, Stack};
 use crate::trace;
-use crate::turn::{self, Parts, Shared, Spare, Turned};
+use crate::turn::{self, Turned};
 
 /// A VM that holds more than this part of its limit after a step is swept at once: garbage of one execution must not
 /// take the memory of the next. Below, sweeping as it goes is cheaper.
@@ -71,88 +72,6 @@ enum Health {
     Hurt,
     /// Nothing may run any more.
     Broken,
-}
-
-/// One execution: what is called, and what it may use.
-#[derive(Debug, Clone, Copy)]
-pub struct Call<'a> {
-    /// Whose script.
-    pub tenant: &'a str,
-    /// Which.
-    pub script: &'a str,
-    /// Its version. With [`State::Pooled`] and [`State::Tenant`], two programs of one script must not share one.
-    pub version: &'a str,
-    /// Id of this execution.
-    pub execution_id: &'a str,
-    /// JSON text; empty = `null`.
-    pub input: &'a [u8],
-    /// What of the script is called.
-    pub entry: Entry<'a>,
-    /// Limits of this execution. Its memory is the VM's, of which it may get less but not more.
-    pub limits: &'a Limits,
-    /// What it may do beyond computing.
-    pub grants: &'a Grants,
-    /// What stays of the script between executions.
-    pub state: State,
-}
-
-impl<'a> Call<'a> {
-    /// A call of `handle` with what a script has by default: harmless capabilities, and nothing kept.
-    pub fn new(tenant: &'a str, script: &'a str, version: &'a str, execution_id: &'a str, limits: &'a Limits) -> Self {
-        Self {
-            tenant,
-            script,
-            version,
-            execution_id,
-            input: b"",
-            entry: Entry::Handle,
-            limits,
-            grants: &Grants::HARMLESS,
-            state: State::Fresh,
-        }
-    }
-}
-
-/// What of a script an execution calls. Scripts that are no table have only `handle`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry<'a> {
-    /// `handle(input, ctx)`, the handler or the founding script.
-    Handle,
-    /// `on[name]({ name = …, data = input }, ctx)`.
-    Event(&'a str),
-    /// `before(ctx, input)`: nothing lets the call pass, a value replaces the input, an error refuses the call
-    /// (`rejected_by_middleware`).
-    Before,
-    /// `after(ctx, result, input)`: nothing leaves the result as it is, a value replaces it.
-    After {
-        /// JSON text of the result.
-        result: &'a [u8],
-    },
-}
-
-/// What stays of a script in its VM when an execution ends. Nothing outlives the VM, and a call of another version of the
-/// script drops what was kept of the former one.
-///
-/// | | chunk runs | globals that an execution sets | locals of the chunk, and tables they hold |
-/// |---|---|---|---|
-/// | `Fresh` | for each execution | are gone | are gone |
-/// | `Pooled` | once per instance | are gone: each global is as the chunk left it | stay with the instance |
-/// | `Tenant` | once per VM | stay | stay |
-///
-/// An instance of a `Pooled` script serves one execution at a time, and which one a caller gets is not foreseeable: what
-/// it keeps can only be a cache. After a fault it is dropped. Restoring is shallow: a table in a global is the same table,
-/// with what was written into it. A `Tenant` script has one environment, so executions that wait interleave in it: a
-/// global may have changed after each wait, `input` included; handlers should use their arguments. The chunk of the
-/// founding form is its handler and runs for each execution in any mode. Libraries are read-only in any mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum State {
-    /// Nothing.
-    #[default]
-    Fresh,
-    /// The loaded chunk, as a cache.
-    Pooled,
-    /// The environment and the loaded chunk.
-    Tenant,
 }
 
 impl Vm {
@@ -363,21 +282,30 @@ impl Vm {
                 turned = Some(turn(&mut stack, parts));
             })
         };
-        match (turned, entered) {
-            (Some(turned), Ok(())) => turned,
-            // Raised where nothing of the script's was running, so that only memory can be the reason.
-            _ => Err(Failure::Memory),
+        if let (Some(turned), Ok(())) = (turned, entered) {
+            return turned;
         }
+        // Raised where nothing of the script's was running, so that only memory can be the reason. What the execution
+        // left must not be held for those that wait.
+        let parts = &mut self.parts;
+        // SAFETY: as above. If it fails, more is held than needed, and the limit still holds.
+        let _ = unsafe { self.lua.exec_raw::<()>((), |state| parts.leave(&mut Stack::new(state))) };
+        Err(Failure::Memory)
     }
 
     fn limit_memory(&self, bytes: usize) {
         self.lua.set_memory_limit(bytes).expect("it was limited when it was made");
     }
 
-    /// Sweeps if much was left behind. A VM that takes no more executions will be dropped, so nobody needs it swept.
+    /// Sweeps if much was left behind and somebody needs the room.
     #[expect(clippy::cast_precision_loss, reason = "a rough comparison")]
     fn sweep(&mut self) {
-        if self.health != Health::Sound || (self.lua.used_memory() as f64) < self.sweep_above {
+        let needed = match self.health {
+            Health::Sound => true,
+            Health::Hurt => self.waiting() > 0,
+            Health::Broken => false,
+        };
+        if !needed || (self.lua.used_memory() as f64) < self.sweep_above {
             return;
         }
         self.home.dropped.borrow_mut().extend(self.parts.kept.take_pooled());

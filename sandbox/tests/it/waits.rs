@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use contract::Code;
-use sandbox::{Answer, Call, Capability, Limits, Step};
+use sandbox::{Answer, Call, Capability, Limits, State, Step};
 
 use crate::{Desk, at_desk, call, ended, execution, roomy, waiting};
 
@@ -199,6 +199,44 @@ fn a_dropped_run_gives_its_memory_back() {
 }
 
 #[test]
+fn nothing_is_left_in_a_vm_whatever_becomes_of_its_executions() {
+    at_desk(roomy(), |desk| {
+        let source = "local kept = ('x'):rep(1000) .. input
+            return function(input, ctx)
+                task.delay(60, print, kept)
+                task.defer(function() ctx.run('a') error('late') end)
+                local got = ctx.run('b', { kept, input })
+                if got == 3 then error('three') end
+                return coroutine.wrap(function() return got end)()
+            end";
+        let (program, limits) = (desk.compile(source), desk.limits.clone());
+        let states = [State::Fresh, State::Pooled];
+        let mut after_warming_up = 0;
+        for round in 0..4000_usize {
+            let input = round.to_string();
+            let call = Call { state: states[round / 5 % 2], ..call(&limits, &input) };
+            let waits = waiting(desk.vm.begin(&program, &call));
+            match round % 5 {
+                0 => drop(waits),
+                1 => drop(desk.vm.cancel(waits.run)),
+                end => {
+                    assert_eq!(waits.asks.len(), 2);
+                    let waits = waiting(desk.vm.resume(waits.run, value(2, "1")));
+                    let answered = value(1, &end.to_string());
+                    assert_eq!(execution(desk.vm.resume(waits.run, answered)).outcome.is_err(), end == 3);
+                }
+            }
+            if round == 1000 {
+                after_warming_up = desk.vm.used_bytes();
+            }
+        }
+        let used = desk.vm.used_bytes();
+        assert_eq!(desk.vm.waiting(), 0);
+        assert!(used < after_warming_up + (1 << 20), "{after_warming_up} bytes, then {used}");
+    });
+}
+
+#[test]
 fn a_run_may_outlive_its_vm_and_belongs_to_no_other() {
     at_desk(roomy(), |desk| {
         let waits = waiting(begin(desk, ECHO, ""));
@@ -221,6 +259,21 @@ fn a_hurt_vm_takes_no_new_executions_but_those_that_wait_may_end() {
         assert_eq!(desk.fault("return function() end", "").code, Code::Internal);
         assert_eq!(ended(desk.vm.resume(waits.run, value(1, "1"))), r#"{"got":1}"#);
         assert_eq!(desk.vm.waiting(), 0);
+    });
+}
+
+#[test]
+fn memory_that_one_execution_ran_out_of_is_there_again_for_those_that_wait() {
+    at_desk(roomy(), |desk| {
+        let source = "return function(_, ctx) local got = ctx.run('x') return #('x'):rep(12e6) + got end";
+        for bomb in ["local t = {} while true do t[#t + 1] = { t } end", "('x'):rep(1e9)"] {
+            let waits = waiting(begin(desk, source, ""));
+            let fault = desk.fault(&format!("return function() {bomb} end"), "");
+            assert_eq!(fault.code, Code::MemoryExceeded, "{bomb}");
+
+            assert_eq!(ended(desk.vm.resume(waits.run, value(1, "1"))), "12000001", "{bomb}");
+            desk.renew();
+        }
     });
 }
 
@@ -279,7 +332,7 @@ fn a_main_coroutine_that_was_kept_is_of_no_use_to_the_next_execution() {
             ),
             desk.limits.clone(),
         );
-        let call = Call { state: sandbox::State::Tenant, ..call(&limits, "") };
+        let call = Call { state: State::Tenant, ..call(&limits, "") };
         for _ in 0..3 {
             let answer = desk.vm.run(&program, &call).outcome.unwrap().into_json();
             assert_eq!(answer, b"[true,false,false]");
