@@ -41,6 +41,8 @@ codes! {
     UnknownScript = "unknown_script", 404, "Unknown script";
     /// The version or release asked for is not among those kept.
     UnknownVersion = "unknown_version", 404, "Unknown version";
+    /// No execution of this id goes on, or has ended lately.
+    UnknownExecution = "unknown_execution", 404, "Unknown execution";
     /// No such path.
     NotFound = "not_found", 404, "Not found";
     /// The path exists, the method does not.

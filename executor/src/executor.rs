@@ -14,10 +14,12 @@ use crate::boot::boot;
 use crate::cache::Writer;
 use crate::feed::{self, Link};
 use crate::listen::{self, ListenError, Socket};
+use crate::messages;
 use crate::metrics::Metrics;
-use crate::release::{Serving, Trust};
+use crate::outbound::Outbound;
+use crate::release::{Serving, Trust, Workshop};
 use crate::settings::Settings;
-use crate::strategy::{self, Common, Strategy, Warden};
+use crate::strategy::{self, Annex, Common, Services, Strategy, Warden};
 use crate::worker;
 
 /// What the threads may take above the drain deadline: a script that runs at the deadline ends within its wall limit.
@@ -49,6 +51,8 @@ pub struct Executor {
     serving: Arc<Serving>,
     drain: Duration,
     strategy: Arc<dyn Strategy>,
+    /// Where messages are run, and who tells that no more are.
+    messages: Option<(Arc<Annex>, Receiver<()>)>,
     sockets: Vec<Arc<Socket>>,
     failing: CancellationToken,
     stop: CancellationToken,
@@ -64,10 +68,11 @@ impl Executor {
     /// [`StartError`]. A missing release is none: it makes `/readyz` say so.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let limits = Limits::default();
-        let trust = Trust { stack: settings.stack, keys: settings.public_keys, limits: limits.clone() };
+        let engine = Engine::start().map_err(StartError::Thread)?;
+        let workshop = Workshop { engine: Arc::clone(&engine), limits: limits.clone() };
+        let trust = Trust { stack: settings.stack, keys: settings.public_keys, workshop };
         let cache = settings.cache_dir.as_deref().map(Writer::start).transpose().map_err(StartError::Cache)?;
         let serving = Arc::new(Serving::new(Arc::new(Metrics::default()), cache));
-        let engine = Engine::start().map_err(StartError::Thread)?;
         let listeners = listen::bind_all(settings.listen, settings.threads)?;
         let address = listeners[0].local_addr().map_err(StartError::Thread)?;
 
@@ -102,12 +107,28 @@ impl Executor {
 
         let warden = Warden::start(&limits, Arc::clone(serving.metrics())).map_err(StartError::Thread)?;
         let failing = warden.hopeless();
-        let common = Common { serving: Arc::clone(&serving), engine, limits, warden };
+        let outbound = Outbound::new(settings.outbound, serving.metrics().outbound.clone());
+        let services = Services { outbound: Some(Arc::new(outbound)) };
+        let input_bytes_max = limits.input_bytes;
+        let common = Common { serving: Arc::clone(&serving), engine, limits, warden, services };
         let strategy = strategy::start(&settings.strategy, &common)?;
+        let messages = match settings.pubsub {
+            Some(pubsub) => {
+                let annex = Annex::start("messages", settings.threads, Arc::clone(&strategy), common.clone());
+                let annex = Arc::new(annex.map_err(StartError::Thread)?);
+                let counts = serving.metrics().pubsub.clone();
+                let (serving, door) = (Arc::clone(&serving), Arc::clone(&annex));
+                let done =
+                    messages::follow(pubsub, counts, serving, door, input_bytes_max, settings.drain, stop.clone());
+                Some((annex, done.map_err(StartError::Thread)?))
+            }
+            None => None,
+        };
         let (done, workers_done) = mpsc::channel();
         let parts = worker::Parts {
             common,
             strategy: Arc::clone(&strategy),
+            executions: Arc::default(),
             token: settings.token,
             drills: settings.drills,
             stop: stop.clone(),
@@ -120,7 +141,19 @@ impl Executor {
         }
         tracing::info!(%address, workers = settings.threads, strategy = settings.strategy.as_str(), "listening");
         let drain = settings.drain;
-        Ok(Self { address, serving, drain, strategy, sockets, failing, stop, workers_done, goodbye, control_done })
+        Ok(Self {
+            address,
+            serving,
+            drain,
+            strategy,
+            messages,
+            sockets,
+            failing,
+            stop,
+            workers_done,
+            goodbye,
+            control_done,
+        })
     }
 
     /// Cancelled when the process should be replaced: too many of its threads do not come back from scripts.
@@ -142,6 +175,10 @@ impl Executor {
         }
         self.stop.cancel();
         wait("workers", &self.workers_done, self.drain + GRACE);
+        if let Some((annex, done)) = &self.messages {
+            wait("messages", done, self.drain + GRACE);
+            annex.close();
+        }
         self.strategy.close();
         // Only now: until the last answer, managers must count this executor among those that may answer.
         self.goodbye.cancel();

@@ -6,10 +6,12 @@
 
 pub mod boot;
 pub mod cache;
+mod executions;
 mod executor;
 pub mod feed;
 pub mod http;
 mod listen;
+mod messages;
 pub mod metrics;
 pub mod outbound;
 mod places;

@@ -14,6 +14,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::outbound;
+use crate::pubsub;
 use crate::strategy::Board;
 
 /// Tenants that get a label of their own; further ones share [`OTHER`], so that series can't grow without end.
@@ -66,6 +68,10 @@ pub struct Metrics {
     pub refused_releases: Counter,
     /// 1 while a manager is followed.
     pub feed_connected: Gauge,
+    /// HTTP requests of scripts.
+    pub outbound: outbound::Counts,
+    /// Messages of the second front door.
+    pub pubsub: pubsub::Counts,
     /// VMs of all workers.
     pub vms: Gauge,
     /// Workers that do not come back from a script and were replaced.
@@ -109,6 +115,8 @@ impl Default for Metrics {
             activations: Counter::default(),
             refused_releases: Counter::default(),
             feed_connected: Gauge::default(),
+            outbound: outbound::Counts::default(),
+            pubsub: pubsub::Counts::default(),
             vms: Gauge::default(),
             stuck_workers: Gauge::default(),
             board: Arc::default(),
@@ -135,6 +143,8 @@ impl Metrics {
         registry.register("stuck_workers", "Workers that do not come back from a script", self.stuck_workers.clone());
         registry.register_collector(Box::new(VmBytes(Arc::clone(&self.board))));
         registry.register_collector(Box::new(LogDropped));
+        self.outbound.register(registry);
+        self.pubsub.register(registry);
         registry.register("in_flight", "Requests being answered", self.in_flight.clone());
         registry.register("connections", "Open HTTP connections", self.connections.clone());
         self

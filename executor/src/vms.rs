@@ -21,6 +21,9 @@ const VMS_MAX: usize = 512;
 /// come near theirs, and those unused for longest make room for those that do.
 const BYTES_MAX: usize = 256 << 20;
 
+/// VMs out of use that wait to be dropped; each may hold all that its limit allows.
+const RETIRED_MAX: usize = 4;
+
 /// An unused VM is kept this long; making one anew costs a first call 0.2 ms.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 
@@ -31,6 +34,8 @@ pub(crate) struct Vms {
     limits: Limits,
     gauge: Gauge,
     slots: HashMap<String, Slot>,
+    /// Out of use, and not dropped yet: that takes up to ten milliseconds, which no caller should wait for.
+    retired: Vec<Rc<RefCell<Vm>>>,
     vms_max: usize,
     bytes_max: usize,
 }
@@ -46,7 +51,15 @@ struct Slot {
 impl Vms {
     /// None yet; `gauge` counts them.
     pub(crate) fn new(engine: Arc<Engine>, limits: Limits, gauge: Gauge) -> Self {
-        Self { engine, limits, gauge, slots: HashMap::new(), vms_max: VMS_MAX, bytes_max: BYTES_MAX }
+        Self {
+            engine,
+            limits,
+            gauge,
+            slots: HashMap::new(),
+            retired: Vec::new(),
+            vms_max: VMS_MAX,
+            bytes_max: BYTES_MAX,
+        }
     }
 
     /// The VM of `tenant` for a new execution.
@@ -65,7 +78,10 @@ impl Vms {
     /// Takes `vm`, which was given out for `tenant`, out of use: the next execution gets a new one.
     pub(crate) fn retire(&mut self, tenant: &str, vm: &Rc<RefCell<Vm>>) {
         if self.slots.get(tenant).is_some_and(|slot| Rc::ptr_eq(&slot.vm, vm)) {
-            self.slots.remove(tenant);
+            if self.retired.len() >= RETIRED_MAX {
+                self.retired.clear();
+            }
+            self.retired.extend(self.slots.remove(tenant).map(|slot| slot.vm));
         }
     }
 
@@ -88,6 +104,7 @@ impl Vms {
     /// Drops the VMs of tenants that are not to stay, those unused since long before `now`, and those unused for longest
     /// where all together hold too much.
     pub(crate) fn sweep(&mut self, now: Instant, stays: impl Fn(&str) -> bool) {
+        self.retired.clear();
         self.slots.retain(|tenant, slot| stays(tenant) && now.saturating_duration_since(slot.used) < IDLE_MAX);
         let mut held: usize = self.slots.values().map(|slot| slot.used_bytes()).sum();
         if held <= self.bytes_max {

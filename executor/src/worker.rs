@@ -12,10 +12,13 @@ use contract::Token;
 use sandbox::Limits;
 use tokio::runtime::Builder;
 use tokio::sync::Notify;
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use uuid::{ContextV7, Timestamp, Uuid};
 
+use crate::executions::Executions;
 use crate::http::server;
 use crate::listen::Socket;
 use crate::release::Serving;
@@ -29,6 +32,7 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Parts {
     pub(crate) common: Common,
     pub(crate) strategy: Arc<dyn Strategy>,
+    pub(crate) executions: Arc<Executions>,
     pub(crate) token: Option<Token>,
     pub(crate) drills: bool,
     /// Cancelled when the worker should drain and end.
@@ -45,7 +49,11 @@ pub(crate) struct Worker {
     pub(crate) limits: Limits,
     /// Whether callers may ask for faults.
     pub(crate) drills: bool,
+    /// Those whose callers were sent away.
+    pub(crate) executions: Arc<Executions>,
     dispatcher: Dispatcher,
+    /// Executions that outlive a poll of their request; waited for at the end.
+    running: TaskTracker,
     /// Asks for a panic of the thread.
     panic: Notify,
     // One per worker: the process-wide one of `uuid` is behind a lock.
@@ -81,6 +89,11 @@ fn run(index: usize, socket: &Arc<Socket>, parts: &Parts) {
                 served = server::serve(Rc::clone(&worker), listener, stop, parts.drain) => served,
                 () = worker.panic.notified() => panic!("a drill"),
             };
+            worker.running.close();
+            if timeout(parts.drain, worker.running.wait()).await.is_err() {
+                let unfinished = worker.running.len();
+                tracing::warn!(worker = index, unfinished, "executions did not end before the drain deadline");
+            }
             upkeep.abort();
             served
         })
@@ -123,6 +136,8 @@ impl Worker {
             token: parts.token.clone(),
             limits: common.limits.clone(),
             drills: parts.drills,
+            executions: Arc::clone(&parts.executions),
+            running: TaskTracker::new(),
             dispatcher: Dispatcher::new(index, Arc::clone(&parts.strategy), common),
             panic: Notify::new(),
             ids: ContextV7::new(),
@@ -137,6 +152,11 @@ impl Worker {
     /// Executes a job, counts it, and passes on what it logged.
     pub(crate) async fn execute(&self, job: Job) -> Outcome {
         self.dispatcher.execute(job).await
+    }
+
+    /// Has `task` go on, on this thread, also without the request that it is for.
+    pub(crate) fn spawn<T: 'static>(&self, task: impl Future<Output = T> + 'static) -> JoinHandle<T> {
+        self.running.spawn_local(task)
     }
 
     /// Panics where connections are accepted, soon.

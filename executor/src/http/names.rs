@@ -41,6 +41,11 @@ impl<'a> Names<'a> {
         active.find(&self.tenant, &self.script).map_err(|missing| self.explain(missing, active).into())
     }
 
+    /// The problem of a tenant that is not there.
+    pub(crate) fn unknown(&self, active: &Active) -> Refused {
+        self.explain(Missing::Tenant, active).into()
+    }
+
     fn explain(&self, missing: Missing, active: &Active) -> Problem {
         let Names { tenant, script } = self;
         let malformed = tenant.parse::<TenantName>().err().or_else(|| script.parse::<ScriptName>().err());

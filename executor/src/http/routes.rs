@@ -1,12 +1,14 @@
 //! From path and method to the function that answers; who may ask is decided here.
 
+use std::rc::Rc;
+
 use contract::{Code, Problem};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, header};
 use hyper::body::Incoming;
 
 use super::answer::{self, Answer};
-use super::{run, status};
+use super::{event, later, run, status};
 use crate::metrics::Counted;
 use crate::worker::Worker;
 
@@ -18,6 +20,10 @@ enum Route<'a> {
     Vms,
     /// With `{tenant}/{script}` as it stands in the path.
     Run(&'a str),
+    /// With `{tenant}/{event}` as it stands in the path.
+    Event(&'a str),
+    /// With the id as it stands in the path.
+    Execution(&'a str),
 }
 
 impl<'a> Route<'a> {
@@ -28,7 +34,12 @@ impl<'a> Route<'a> {
             "/metrics" => Self::Metrics,
             "/v1/release" => Self::Release,
             "/v1/vms" => Self::Vms,
-            _ => Self::Run(path.strip_prefix("/v1/run/")?),
+            _ => match path.strip_prefix("/v1/")?.split_once('/')? {
+                ("run", names) => Self::Run(names),
+                ("events", names) => Self::Event(names),
+                ("executions", id) => Self::Execution(id),
+                _ => return None,
+            },
         })
     }
 
@@ -39,7 +50,8 @@ impl<'a> Route<'a> {
 
     fn allowed(&self) -> &'static str {
         match self {
-            Self::Run(_) => "POST",
+            Self::Run(_) | Self::Event(_) => "POST",
+            Self::Execution(_) => "GET, HEAD, DELETE",
             _ => "GET, HEAD",
         }
     }
@@ -50,7 +62,7 @@ impl<'a> Route<'a> {
 }
 
 /// Answers any request.
-pub(crate) async fn answer(worker: &Worker, request: Request<Incoming>) -> Answer {
+pub(crate) async fn answer(worker: &Rc<Worker>, request: Request<Incoming>) -> Answer {
     let _in_flight = Counted::by(&worker.serving.metrics().in_flight);
     let (parts, body) = request.into_parts();
     let mut answer = dispatch(worker, &parts, body).await;
@@ -61,7 +73,7 @@ pub(crate) async fn answer(worker: &Worker, request: Request<Incoming>) -> Answe
     answer
 }
 
-async fn dispatch(worker: &Worker, parts: &Parts, body: Incoming) -> Answer {
+async fn dispatch(worker: &Rc<Worker>, parts: &Parts, body: Incoming) -> Answer {
     let route = Route::of(parts.uri.path());
     if !route.as_ref().is_some_and(Route::is_open) && !is_known(worker, parts) {
         return unauthenticated(worker);
@@ -78,7 +90,10 @@ async fn dispatch(worker: &Worker, parts: &Parts, body: Incoming) -> Answer {
     }
     let serving = &worker.serving;
     let answered = match route {
-        Route::Run(names) => return run::run(worker, names, &parts.headers, body).await,
+        Route::Run(names) => return run::run(worker, names, parts, body).await,
+        Route::Event(names) => return event::event(worker, names, parts, body).await,
+        Route::Execution(id) if parts.method == Method::DELETE => later::cancel(worker, id),
+        Route::Execution(id) => later::fetch(worker, id, &parts.uri).await,
         Route::Livez => Ok(status::livez()),
         Route::Readyz => status::readyz(serving),
         Route::Metrics => Ok(status::metrics(serving)),

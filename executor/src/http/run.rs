@@ -1,20 +1,23 @@
 //! `POST /v1/run/{tenant}/{script}`: JSON in, the script's result as JSON out.
 
 use std::fmt::Write;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use contract::api::{HEADER_EXECUTION, HEADER_RELEASE, HEADER_VERSION};
 use contract::{Code, Problem};
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use sandbox::{Fault, Limits};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::answer::{self, Answer, JSON, Refused};
-use super::body;
 use super::names::Names;
-use crate::release::{Active, Script};
-use crate::strategy::{Drill, Job};
+use super::{body, later};
+use crate::strategy::{Drill, Entry, Job};
 use crate::worker::Worker;
 
 /// Asks for a [`Drill`].
@@ -25,35 +28,38 @@ const HEADER_DRILL: &str = "x-moonswarm-drill";
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
 /// Answers a run whose path ends in `names`.
-pub(crate) async fn run(worker: &Worker, names: &str, headers: &HeaderMap, body: Incoming) -> Answer {
-    let execution = worker.execution_id();
-    let mut buffer = [0; Hyphenated::LENGTH];
-    let id = &*execution.hyphenated().encode_lower(&mut buffer);
-    let input = body::read(body, headers, worker.limits.input_bytes).await;
+pub(crate) async fn run(worker: &Rc<Worker>, names: &str, parts: &Parts, body: Incoming) -> Answer {
+    let id = worker.execution_id();
+    let input = body::read(body, &parts.headers, worker.limits.input_bytes).await;
 
     // The one look at the release: lookup, execution and headers are of the same one, whatever is activated meanwhile.
     let active = worker.serving.active();
+    let marks = Marks { release: active.as_deref().map(|active| active.number_header().clone()), id };
     let found = match active.as_deref() {
         Some(active) => input.and_then(|input| {
-            let drill = drill(worker, headers)?;
-            let script = Arc::clone(Names::decode(names)?.find(active)?);
-            Ok(Job { script, id: execution, input, drill })
+            let (drill, wait) = (drill(worker, &parts.headers)?, later::wait_of(&parts.uri)?);
+            let names = Names::decode(names)?;
+            let script = Arc::clone(names.find(active)?);
+            let siblings = active.tenant(&names.tenant).cloned().unwrap_or_default();
+            let cancel = CancellationToken::new();
+            Ok((Job { script, entry: Entry::Handle, id, input, siblings, cancel, drill }, wait))
         }),
         None => Err(not_ready()),
     };
-    let (mut answer, script) = match found {
-        Ok(job) => {
-            let script = Arc::clone(&job.script);
-            (execute(worker, job, id).await, Some(script))
+    drop(active);
+    match found {
+        Ok((job, wait)) => {
+            let (cancel, execution) = (job.cancel.clone(), execute(Rc::clone(worker), job, marks));
+            later::answer(worker, id, cancel, wait, execution).await
         }
         Err(mut refusal) => {
             worker.serving.metrics().refuse(refusal.code);
-            id.clone_into(&mut refusal.request_id);
-            (answer::problem(&refusal), None)
+            refusal.request_id = id.hyphenated().to_string();
+            let mut answer = answer::problem(&refusal);
+            marks.put(answer.headers_mut(), None);
+            answer
         }
-    };
-    mark(answer.headers_mut(), active.as_deref(), script.as_deref(), id);
-    answer
+    }
 }
 
 /// The problem of an executor without a release.
@@ -77,23 +83,26 @@ fn drill(worker: &Worker, headers: &HeaderMap) -> Result<Option<Drill>, Refused>
     Ok(Some(drill))
 }
 
-async fn execute(worker: &Worker, job: Job, id: &str) -> Answer {
-    match worker.execute(job).await.result {
+async fn execute(worker: Rc<Worker>, job: Job, marks: Marks) -> Answer {
+    let version = job.script.version_header.clone();
+    let mut answer = match worker.execute(job).await.result {
         Ok(result) => answer::ok(JSON, result),
         Err(fault) => {
-            let mut answer = answer::problem(&problem(fault, id, &worker.limits));
+            let mut answer = answer::problem(&problem(fault, marks.id, &worker.limits));
             if answer.status() == StatusCode::TOO_MANY_REQUESTS {
                 answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
             }
             answer
         }
-    }
+    };
+    marks.put(answer.headers_mut(), Some(version));
+    answer
 }
 
-fn problem(fault: Fault, id: &str, limits: &Limits) -> Problem {
+fn problem(fault: Fault, id: Uuid, limits: &Limits) -> Problem {
     let mut problem = Problem::new(fault.code, fault.detail).with_diagnostics(fault.diagnostics);
     problem.hint = hint(fault.code, limits);
-    id.clone_into(&mut problem.request_id);
+    problem.request_id = id.hyphenated().to_string();
     problem
 }
 
@@ -124,15 +133,25 @@ fn hint(code: Code, limits: &Limits) -> Option<String> {
     Some(hint)
 }
 
-fn mark(headers: &mut HeaderMap, active: Option<&Active>, script: Option<&Script>, id: &str) {
-    const RELEASE: HeaderName = HeaderName::from_static(HEADER_RELEASE);
-    const VERSION: HeaderName = HeaderName::from_static(HEADER_VERSION);
-    const EXECUTION: HeaderName = HeaderName::from_static(HEADER_EXECUTION);
-    if let Some(active) = active {
-        headers.insert(RELEASE, active.number_header().clone());
+/// What every answer to a run says about itself.
+struct Marks {
+    release: Option<HeaderValue>,
+    id: Uuid,
+}
+
+impl Marks {
+    fn put(&self, headers: &mut HeaderMap, version: Option<HeaderValue>) {
+        const RELEASE: HeaderName = HeaderName::from_static(HEADER_RELEASE);
+        const VERSION: HeaderName = HeaderName::from_static(HEADER_VERSION);
+        const EXECUTION: HeaderName = HeaderName::from_static(HEADER_EXECUTION);
+        let mut buffer = [0; Hyphenated::LENGTH];
+        let id = self.id.hyphenated().encode_lower(&mut buffer);
+        headers.insert(EXECUTION, HeaderValue::from_str(id).expect("a UUID is a header value"));
+        if let Some(release) = &self.release {
+            headers.insert(RELEASE, release.clone());
+        }
+        if let Some(version) = version {
+            headers.insert(VERSION, version);
+        }
     }
-    if let Some(script) = script {
-        headers.insert(VERSION, script.version_header.clone());
-    }
-    headers.insert(EXECUTION, HeaderValue::from_str(id).expect("a UUID is a header value"));
 }

@@ -33,6 +33,12 @@ pub enum OutboundError {
         /// The list as text.
         list: String,
     },
+    /// The operator opened other hosts, or none.
+    #[error("host `{host}` is not open to scripts here; an operator opens hosts with `--outbound-hosts`")]
+    NotOpen {
+        /// As asked.
+        host: String,
+    },
     /// The host is where scripts must not reach.
     #[error("host `{host}` leads to {kind}, which scripts may not reach")]
     Closed {
@@ -108,7 +114,7 @@ impl OutboundError {
         match self {
             Self::Malformed(_) | Self::RequestTooLarge { .. } => "malformed",
             Self::TooMany { .. } => "too_many",
-            Self::NotListed { .. } | Self::Closed { .. } => "refused",
+            Self::NotListed { .. } | Self::NotOpen { .. } | Self::Closed { .. } => "refused",
             Self::Lookup { .. } | Self::Failed { .. } | Self::Broken { .. } | Self::NoAuthorities { .. } => "failed",
             Self::HeadTooLarge { .. } | Self::ResponseTooLarge { .. } => "too_large",
             Self::Timeout { .. } => "timeout",

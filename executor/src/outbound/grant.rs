@@ -9,6 +9,29 @@ use url::Host;
 /// Hosts that a sentence about the list names; lists may be longer.
 const TOLD_MAX: usize = 10;
 
+/// Hosts that an operator opens to scripts. By default none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Opened {
+    /// None.
+    #[default]
+    Nothing,
+    /// These; at any port, where a pattern has none.
+    Hosts(Vec<HostPattern>),
+    /// All, as far as scripts declare them.
+    All,
+}
+
+impl Opened {
+    /// Whether `host` at `port` is open.
+    pub(super) fn covers(&self, host: &Host<String>, port: u16) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Hosts(hosts) => hosts.iter().any(|pattern| pattern.covers(host, port, port)),
+            Self::All => true,
+        }
+    }
+}
+
 /// What the release lets one script do over HTTP. The default grants nothing: its list of hosts is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
@@ -132,6 +155,17 @@ mod tests {
     fn covers(pattern: &str, host: &str, port: u16) -> bool {
         let grant = HttpGrant { hosts: vec![pattern.parse().unwrap()], ..HttpGrant::default() };
         grant.covers(&Host::parse(host).unwrap(), port, 443)
+    }
+
+    #[test]
+    fn an_operator_opens_hosts_at_any_port_or_at_one() {
+        let host = |name: &str| Host::parse(name).unwrap();
+        let opened = Opened::Hosts(vec!["*.example.com".parse().unwrap(), "db.example.org:8443".parse().unwrap()]);
+
+        assert!(opened.covers(&host("api.example.com"), 80) && opened.covers(&host("api.example.com"), 9000));
+        assert!(opened.covers(&host("db.example.org"), 8443) && !opened.covers(&host("db.example.org"), 443));
+        assert!(!opened.covers(&host("evil.com"), 443));
+        assert!(Opened::All.covers(&host("evil.com"), 443) && !Opened::default().covers(&host("example.com"), 443));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a script's `ctx.http.request` becomes on the host.
 //!
-//! A request goes through four gates, in this order: the execution's share ([`HttpBudget`]), the form of what is asked
+//! A request goes through five gates, in this order: the execution's share ([`HttpBudget`]), the form of what is asked
 //! (`ask`, `location`, `headers`), the script's list of hosts ([`HttpGrant`]), and the address that the host's name leads to (`address`). The
 //! connection goes to the very address that was checked: the name is looked up once (`resolve`), and what the check
 //! lets through is the only thing that can be connected to (`connect`).
@@ -35,7 +35,7 @@ pub use self::address::Networks;
 pub use self::budget::HttpBudget;
 pub use self::counts::Counts;
 pub use self::error::OutboundError;
-pub use self::grant::{HostPattern, HttpGrant, InvalidHost};
+pub use self::grant::{HostPattern, HttpGrant, InvalidHost, Opened};
 pub use self::resolve::{Resolve, SystemResolver};
 pub use self::settings::{OutboundFlags, OutboundSettings};
 
@@ -57,6 +57,7 @@ pub const RESPONSE_BYTES_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Outbound<R = SystemResolver> {
     resolver: Arc<R>,
+    opened: Opened,
     networks: Networks,
     /// `None`: there are no authorities to check a server's certificate with.
     tls: Option<Arc<ClientConfig>>,
@@ -76,6 +77,7 @@ impl<R: Resolve + 'static> Outbound<R> {
     pub fn with_resolver(settings: OutboundSettings, counts: Counts, resolver: R) -> Self {
         Self {
             resolver: Arc::new(resolver),
+            opened: settings.hosts,
             networks: settings.networks,
             tls: settings.authorities.map(connect::tls),
             places: Places::new(settings.at_once, settings.tenant_at_once),
@@ -114,6 +116,9 @@ impl<R: Resolve + 'static> Outbound<R> {
         let ask = Ask::read(payload)?;
         if !grant.covers(&ask.at.host, ask.at.port, ask.at.usual_port()) {
             return Err(OutboundError::NotListed { host: ask.at.authority, list: grant.told() });
+        }
+        if !self.opened.covers(&ask.at.host, ask.at.port) {
+            return Err(OutboundError::NotOpen { host: ask.at.authority });
         }
         let limit = Limit::of(ask.timeout, grant, budget);
         let (authority, until) = (ask.at.authority.clone(), limit.until);

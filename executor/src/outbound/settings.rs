@@ -10,6 +10,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::address::Networks;
+use super::grant::Opened;
 
 /// Where Debian, Alpine and our images keep the authorities that everybody trusts.
 const USUAL_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -17,6 +18,10 @@ const USUAL_AUTHORITIES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Flags, as typed.
 #[derive(Debug, Clone, Args)]
 pub struct OutboundFlags {
+    /// Hosts that scripts may ask, comma separated, such as api.example.com, *.example.com, or * for all; a script asks
+    /// those of them that it declares. None if absent.
+    #[arg(long, env = "MOONSWARM_OUTBOUND_HOSTS", value_delimiter = ',', value_name = "HOST")]
+    pub outbound_hosts: Vec<String>,
     /// Networks that scripts may reach beside the public internet, comma separated, for example 10.1.0.0/16.
     #[arg(long, env = "MOONSWARM_OUTBOUND_ALLOW", value_delimiter = ',', value_name = "NETWORK")]
     pub outbound_allow: Vec<String>,
@@ -34,6 +39,8 @@ pub struct OutboundFlags {
 /// What they mean here.
 #[derive(Debug, Clone)]
 pub struct OutboundSettings {
+    /// Hosts that scripts may ask at all.
+    pub hosts: Opened,
     /// Where scripts may reach.
     pub networks: Networks,
     /// Whom to trust about servers' names; `None` = `https` is refused.
@@ -45,9 +52,15 @@ pub struct OutboundSettings {
 }
 
 impl Default for OutboundSettings {
-    /// The public internet by `http` alone, with the bounds that the flags have by default.
+    /// No host at all, with the bounds that the flags have by default.
     fn default() -> Self {
-        Self { networks: Networks::default(), authorities: None, at_once: 256, tenant_at_once: 16 }
+        Self {
+            hosts: Opened::Nothing,
+            networks: Networks::default(),
+            authorities: None,
+            at_once: 256,
+            tenant_at_once: 16,
+        }
     }
 }
 
@@ -65,6 +78,18 @@ impl OutboundFlags {
                 None => faults.push(format!("`--outbound-allow` has `{text}`: expected a network such as 10.1.0.0/16")),
             }
         }
+        let mut hosts = Vec::new();
+        for text in self.outbound_hosts.iter().filter(|text| *text != "*") {
+            match text.parse() {
+                Ok(host) => hosts.push(host),
+                Err(err) => faults.push(format!("`--outbound-hosts`: {err}")),
+            }
+        }
+        let hosts = match self.outbound_hosts.iter().any(|text| text == "*") {
+            true => Opened::All,
+            false if hosts.is_empty() => Opened::Nothing,
+            false => Opened::Hosts(hosts),
+        };
         let authorities = match &self.outbound_ca_file {
             Some(path) => authorities(path).map_err(|fault| faults.push(format!("`--outbound-ca-file`: {fault}"))).ok(),
             None => authorities(Path::new(USUAL_AUTHORITIES)).ok(),
@@ -81,6 +106,7 @@ impl OutboundFlags {
             return Err(faults);
         }
         Ok(OutboundSettings {
+            hosts,
             networks: Networks::new(networks),
             authorities,
             at_once: self.outbound_at_once,
@@ -150,6 +176,8 @@ mod tests {
         let faults = settings(&[
             "--outbound-allow",
             "10.0.0.0/33,here",
+            "--outbound-hosts",
+            "api.example.com,*.com",
             "--outbound-ca-file",
             &file,
             "--outbound-at-once",
@@ -161,6 +189,7 @@ mod tests {
         insta::assert_snapshot!(faults.unwrap_err().join("\n").replace(&file, "FILE"), @"
         `--outbound-allow` has `10.0.0.0/33`: expected a network such as 10.1.0.0/16
         `--outbound-allow` has `here`: expected a network such as 10.1.0.0/16
+        `--outbound-hosts`: `*.com` is no host: it covers a whole top-level domain; expected for example `api.example.com`, `*.example.com` or `api.example.com:8443`
         `--outbound-ca-file`: `FILE` has no certificate that can be used
         `--outbound-at-once` is 0: expected 1 to 1048576
         `--outbound-tenant-at-once` is 9999999: expected 1 to 1048576

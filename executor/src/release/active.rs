@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use contract::bundle::{Bundle, Sources};
 use contract::release::{Scripts, Signed, SignedRelease, Statement};
-use contract::{ScriptName, TenantName, Version};
+use contract::{Code, ScriptName, TenantName, Version};
 use http::HeaderValue;
-use sandbox::Limits;
+use sandbox::{Engine, Limits, Manifest};
 
+use crate::outbound::{HttpGrant, InvalidHost};
 use crate::strategy::Share;
 
 /// The scripts of one tenant.
@@ -44,12 +45,25 @@ pub struct Script {
     pub version_header: HeaderValue,
     /// The compiled code.
     pub program: sandbox::Program,
+    /// What it declares.
+    pub manifest: Manifest,
+    /// Whom it may ask over HTTP.
+    pub http: HttpGrant,
     /// What it was compiled from, kept for the disk cache.
     pub source: Arc<[u8]>,
 }
 
+/// What scripts are compiled with.
+#[derive(Debug, Clone)]
+pub struct Workshop {
+    /// Where what they declare is read.
+    pub engine: Arc<Engine>,
+    /// Limits that a source must keep, and reading what it declares.
+    pub limits: Limits,
+}
+
 impl Script {
-    /// Compiles `source`, which is of the file that its author knows as `file`.
+    /// Compiles `source`, which is of the file that its author knows as `file`, and reads what it declares.
     ///
     /// # Errors
     /// The gate refuses it.
@@ -58,13 +72,21 @@ impl Script {
         name: ScriptName,
         file: &str,
         source: Arc<[u8]>,
-        limits: &Limits,
+        workshop: &Workshop,
         share: Arc<Share>,
     ) -> Result<Self, sandbox::Refusal> {
-        let program = sandbox::compile(file, &source, limits)?;
+        let program = sandbox::compile(file, &source, &workshop.limits)?;
+        let manifest = sandbox::inspect(&workshop.engine, &program, &workshop.limits)?;
+        let hosts: Result<_, _> = manifest.http_hosts.iter().map(|host| host.parse()).collect();
+        let hosts = hosts.map_err(|err: InvalidHost| sandbox::Refusal {
+            code: Code::ScriptRefused,
+            detail: format!("{file}: `http.hosts`: {err}"),
+            diagnostics: Vec::new(),
+        })?;
+        let http = HttpGrant { hosts, ..HttpGrant::default() };
         let version = Version::of(&source);
         let version_header = HeaderValue::from_str(version.as_str()).expect("hex digits are a header value");
-        Ok(Self { tenant, name, share, version, version_header, program, source })
+        Ok(Self { tenant, name, share, version, version_header, program, manifest, http, source })
     }
 }
 
@@ -135,6 +157,11 @@ impl Active {
     /// Which part of the name is unknown.
     pub fn find(&self, tenant: &str, script: &str) -> Result<&Arc<Script>, Missing> {
         self.tenants.get(tenant).ok_or(Missing::Tenant)?.get(script).ok_or(Missing::Script)
+    }
+
+    /// The scripts of a tenant.
+    pub fn tenant(&self, tenant: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(tenant)
     }
 
     /// Whether the tenant has a script.

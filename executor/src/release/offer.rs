@@ -6,7 +6,8 @@ use std::sync::Arc;
 use contract::bundle::Bundle;
 use contract::release::{Entry, PublicKeys, Signed, Statement, VerifyError};
 use contract::{ScriptName, TenantName};
-use sandbox::Limits;
+
+use super::Workshop;
 
 /// Whose releases are run, and within which limits.
 #[derive(Debug, Clone)]
@@ -15,8 +16,8 @@ pub struct Trust {
     pub stack: String,
     /// Keys of its managers.
     pub keys: PublicKeys,
-    /// Limits that a source must keep to be compiled.
-    pub limits: Limits,
+    /// What their scripts are compiled with.
+    pub workshop: Workshop,
 }
 
 /// A statement whose signature fits.

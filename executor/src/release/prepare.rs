@@ -125,8 +125,9 @@ fn apply(
             let share = known.share(&tenant).or_else(|| tenants.get(&tenant).and_then(share)).unwrap_or_default();
             let file = file_name(&content.entry, &script);
             // Its version was checked to be the one of the entry.
-            let compiled = Script::compile(tenant.clone(), script.clone(), &file, content.source, &trust.limits, share)
-                .map_err(|refusal| Refusal::Gate { tenant: tenant.clone(), script: script.clone(), refusal })?;
+            let compiled =
+                Script::compile(tenant.clone(), script.clone(), &file, content.source, &trust.workshop, share)
+                    .map_err(|refusal| Refusal::Gate { tenant: tenant.clone(), script: script.clone(), refusal })?;
             Arc::new(compiled)
         }
     };

@@ -3,12 +3,17 @@
 use contract::release::{Entry, PublicKeys, Scripts, SignedRelease, SigningKey, Statement};
 use contract::{Version, ids};
 
-use super::{Change, Content, Offer, Trust, Verified};
+use super::{Change, Content, Offer, Trust, Verified, Workshop};
 
 /// A manager's key, and the scripts that it signed last.
 pub(crate) struct Signer {
     key: SigningKey,
     scripts: Scripts,
+}
+
+/// With the limits of every stack.
+pub(crate) fn workshop() -> Workshop {
+    Workshop { engine: sandbox::Engine::start().unwrap(), limits: sandbox::Limits::default() }
 }
 
 impl Signer {
@@ -18,7 +23,7 @@ impl Signer {
 
     pub(crate) fn trust(&self) -> Trust {
         let keys = PublicKeys::from(self.key.public());
-        Trust { stack: "dev".into(), keys, limits: sandbox::Limits::default() }
+        Trust { stack: "dev".into(), keys, workshop: workshop() }
     }
 
     /// `changes` on the scripts kept (on none for base 0), signed.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use sandbox::{Engine, Limits};
 
+use super::asks::Services;
 use super::host::VmHost;
 use super::warden::Warden;
 use crate::metrics::Metrics;
@@ -16,6 +17,7 @@ pub(crate) struct Common {
     pub(crate) engine: Arc<Engine>,
     pub(crate) limits: Limits,
     pub(crate) warden: Arc<Warden>,
+    pub(crate) services: Services,
 }
 
 impl Common {
@@ -27,7 +29,13 @@ impl Common {
     /// A place for VMs on the calling thread.
     pub(crate) fn host(&self) -> VmHost {
         let metrics = self.metrics();
-        VmHost::new(Arc::clone(&self.engine), self.limits.clone(), metrics.vms.clone(), metrics.restarts("panic"))
+        VmHost::new(
+            Arc::clone(&self.engine),
+            self.limits.clone(),
+            self.services.clone(),
+            metrics.vms.clone(),
+            metrics.restarts("panic"),
+        )
     }
 
     /// Drops the VMs that are not needed and tells the board of the others.

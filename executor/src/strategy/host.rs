@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use contract::Code;
+use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use futures_util::{Stream, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use sandbox::{Answer, Ask, Call, Engine, Execution, Fault, Limits, Step, Waiting};
-use tokio::time::timeout_at;
+use sandbox::{Answer, Ask, Call, Capability, Engine, Execution, Fault, Limits, Step, Waiting};
+use tokio::time::sleep_until;
 use uuid::fmt::Hyphenated;
 
+use super::asks::{Family, RunAsk, Services};
 use super::board::VmStatus;
 use super::clock::{CpuClock, now_ns};
-use super::job::{Job, Outcome, fault};
+use super::job::{Entry, Job, Outcome, fault};
 use super::share::LONG_NS;
+use super::terms;
 use crate::vms::Vms;
 
 /// Since when a thread has been inside a VM, for who watches whether it comes back.
@@ -46,6 +48,7 @@ pub(crate) struct VmHost {
     // Borrowed only while a VM computes, which never awaits.
     vms: RefCell<Vms>,
     limits: Limits,
+    services: Services,
     clock: RefCell<CpuClock>,
     beat: Arc<Beat>,
     panics: Counter,
@@ -53,10 +56,11 @@ pub(crate) struct VmHost {
 
 impl VmHost {
     /// Without a VM yet. `vms` counts them, `panics` the times that all had to go.
-    pub(crate) fn new(engine: Arc<Engine>, limits: Limits, vms: Gauge, panics: Counter) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, limits: Limits, services: Services, vms: Gauge, panics: Counter) -> Self {
         Self {
             vms: RefCell::new(Vms::new(engine, limits.clone(), vms)),
             limits,
+            services,
             clock: RefCell::default(),
             beat: Arc::default(),
             panics,
@@ -72,35 +76,61 @@ impl VmHost {
     pub(crate) async fn execute(&self, job: &Job) -> Outcome {
         match job.drill {
             Some(drill) => {
-                let (result, cpu) = self.step(|| drill.perform());
+                let mut cpu = Duration::ZERO;
+                let result = self.step(&mut cpu, || drill.perform());
                 Outcome { cpu, ..Outcome::bare(result) }
             }
-            None => self.run(job).await.unwrap_or_else(Outcome::fault),
+            None => {
+                let ends = Instant::now() + terms::limits(&job.script, &self.limits).wall;
+                let family = Family::new(job.script.tenant.as_str(), ends);
+                let outcome = self.run(job, &family, 0).await;
+                // What others logged on its behalf came before its end.
+                let (mut log, dropped) = family.into_log();
+                log.extend(outcome.log);
+                Outcome { log, log_dropped: outcome.log_dropped.saturating_add(dropped), ..outcome }
+            }
         }
     }
 
-    async fn run(&self, job: &Job) -> Result<Outcome, Fault> {
-        let mut buffer = [0; Hyphenated::LENGTH];
+    /// Runs one execution of `family`, `depth` below its root.
+    async fn run(&self, job: &Job, family: &Family, depth: u8) -> Outcome {
         let script = &*job.script;
         let (tenant, program) = (script.tenant.as_str(), &script.program);
+        let mut buffer = [0; Hyphenated::LENGTH];
         let id = &*job.id.hyphenated().encode_lower(&mut buffer);
+        let mut limits = terms::limits(script, &self.limits).into_owned();
+        limits.wall = limits.wall.min(family.ends().saturating_duration_since(Instant::now()));
+        let grants = terms::grants(script, &self.services);
         let call = Call {
             input: &job.input,
-            ..Call::new(tenant, script.name.as_str(), script.version.as_str(), id, &self.limits)
+            grants: &grants,
+            state: terms::state(script),
+            entry: match &job.entry {
+                Entry::Handle => sandbox::Entry::Handle,
+                Entry::Event(event) => sandbox::Entry::Event(event.as_str()),
+            },
+            ..Call::new(tenant, script.name.as_str(), script.version.as_str(), id, &limits)
         };
-        let vm = self.vms.borrow_mut().of(tenant, Instant::now())?;
+        let vm = match self.vms.borrow_mut().of(tenant, Instant::now()) {
+            Ok(vm) => vm,
+            Err(fault) => return Outcome::fault(fault),
+        };
+        let mut cpu = Duration::ZERO;
         let mut open = FuturesUnordered::new();
-        let (mut step, mut cpu) = self.step(|| Ok(vm.borrow_mut().begin(program, &call)));
+        let mut step = self.step(&mut cpu, || Ok(vm.borrow_mut().begin(program, &call)));
         let execution = loop {
-            match step? {
-                Step::Ended(execution) => break execution,
-                Step::Waiting(Waiting { run, asks, wake_at }) => {
-                    open.extend(asks.into_iter().map(|ask| self.answer(job, ask)));
+            match step {
+                Err(fault) => return Outcome { cpu, ..Outcome::fault(fault) },
+                Ok(Step::Ended(execution)) => break execution,
+                Ok(Step::Waiting(Waiting { run, asks, wake_at })) => {
+                    open.extend(asks.into_iter().map(|ask| self.answer(job, family, depth, ask)));
                     let until = wake_at.unwrap_or(run.ends());
-                    let answer = timeout_at(until.into(), next(&mut open)).await;
-                    let more;
-                    (step, more) = self.step(|| Ok(vm.borrow_mut().resume(run, answer.into_iter().collect())));
-                    cpu += more;
+                    let answers = tokio::select! {
+                        () = job.cancel.cancelled() => break vm.borrow_mut().cancel(run),
+                        Some(answer) = open.next(), if !open.is_empty() => vec![answer],
+                        () = sleep_until(until.into()) => Vec::new(),
+                    };
+                    step = self.step(&mut cpu, || Ok(vm.borrow_mut().resume(run, answers)));
                 }
             }
         };
@@ -109,28 +139,61 @@ impl VmHost {
         }
         let result = execution.outcome.map(|outcome| outcome.into_json().into());
         let Execution { log, log_dropped, wall, .. } = execution;
-        Ok(Outcome { result, log, log_dropped, wall, cpu })
+        Outcome { result, log, log_dropped, wall, cpu }
     }
+
     /// Answers what an execution asks for beyond its VM.
-    async fn answer(&self, _job: &Job, ask: Ask) -> Answer {
-        Answer { id: ask.id, outcome: Err(format!("`{}` is not available here", ask.capability)) }
+    async fn answer(&self, job: &Job, family: &Family, depth: u8, ask: Ask) -> Answer {
+        let outcome = match ask.capability {
+            Capability::Run => self.run_sibling(job, family, depth + 1, &ask.payload).await,
+            Capability::Http => self.request(job, family, &ask.payload).await,
+            other => Err(format!("`{other}` is nothing that can be asked for")),
+        };
+        Answer { id: ask.id, outcome }
+    }
+
+    async fn run_sibling(&self, job: &Job, family: &Family, depth: u8, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let ask: RunAsk = serde_json::from_slice(payload).map_err(|err| err.to_string())?;
+        let tenant = &job.script.tenant;
+        let script = job.siblings.get(ask.script.as_str());
+        let script = script.ok_or_else(|| format!("tenant `{tenant}` has no script `{}`", ask.script))?;
+        family.count_run(depth)?;
+        let name = script.name.clone();
+        let nested = Job {
+            script: Arc::clone(script),
+            entry: Entry::Handle,
+            input: ask.into_input(),
+            drill: None,
+            ..job.clone()
+        };
+        let outcome = Box::pin(self.run(&nested, family, depth)).await;
+        family.keep_log(outcome.log, outcome.log_dropped);
+        let result =
+            outcome.result.map_err(|fault| format!("script `{name}` failed: {}: {}", fault.code, fault.detail))?;
+        Ok(result.into())
+    }
+
+    async fn request(&self, job: &Job, family: &Family, payload: &[u8]) -> Result<Vec<u8>, String> {
+        let outbound = self.services.outbound.as_ref().ok_or("`ctx.http` is not available in worker processes")?;
+        let grant = &job.script.http;
+        outbound.request(grant, family.requests(), payload).await.map_err(|err| err.to_string())
     }
 
     /// One stay inside the VMs: watched, measured, and with all of them given up should it panic.
-    fn step<T>(&self, run: impl FnOnce() -> Result<T, Fault>) -> (Result<T, Fault>, Duration) {
+    /// The CPU time is added to `cpu`.
+    fn step<T>(&self, cpu: &mut Duration, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let begun = now_ns();
         self.clock.borrow_mut().begin(begun);
         self.beat.enter(begun);
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.beat.leave();
-        let cpu = self.clock.borrow_mut().end(begun, now_ns(), LONG_NS);
-        let ended = ended.unwrap_or_else(|panic| {
+        *cpu += Duration::from_nanos(self.clock.borrow_mut().end(begun, now_ns(), LONG_NS));
+        ended.unwrap_or_else(|panic| {
             self.vms.borrow_mut().clear();
             self.panics.inc();
             tracing::error!(panic = words(&*panic), "an execution panicked; the VMs of this worker are made anew");
             Err(fault(Code::Internal, "the executor failed while it ran the script (panic); its VMs were made anew"))
-        });
-        (ended, Duration::from_nanos(cpu))
+        })
     }
 
     /// Drops the VMs of tenants that are not to stay, and those unused for long; tells what is left.
@@ -139,14 +202,6 @@ impl VmHost {
         let now = Instant::now();
         vms.sweep(now, stays);
         vms.status(now)
-    }
-}
-
-/// The next answer; none comes where nobody is asked.
-async fn next(open: &mut (impl Stream<Item = Answer> + Unpin)) -> Answer {
-    match open.next().await {
-        Some(answer) => answer,
-        None => std::future::pending().await,
     }
 }
 

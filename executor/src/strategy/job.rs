@@ -5,21 +5,38 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use contract::Code;
+use contract::ids::EventName;
 use sandbox::{Fault, LogLine};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::drill::Drill;
-use crate::release::Script;
+use crate::release::{Script, Tenant};
+
+/// What of a script is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// What answers a call.
+    Handle,
+    /// What it has for this event.
+    Event(EventName),
+}
 
 /// One execution to be made.
 #[derive(Debug, Clone)]
 pub(crate) struct Job {
     /// What to run; it names its tenant and version.
     pub(crate) script: Arc<Script>,
+    /// What of it.
+    pub(crate) entry: Entry,
     /// The execution's id.
     pub(crate) id: Uuid,
     /// JSON text; empty = `null`.
     pub(crate) input: Bytes,
+    /// The scripts of its tenant in the same release, which it may run.
+    pub(crate) siblings: Arc<Tenant>,
+    /// Cancelled when nobody wants the outcome any more. Felt while the execution waits.
+    pub(crate) cancel: CancellationToken,
     /// A fault on purpose, in place of the script; only where drills are allowed.
     pub(crate) drill: Option<Drill>,
 }

@@ -19,6 +19,8 @@ use contract::Code;
 use sandbox::Fault;
 use tokio::sync::oneshot;
 
+mod annex;
+mod asks;
 mod board;
 mod clock;
 mod common;
@@ -30,10 +32,12 @@ mod host;
 mod inbox;
 mod job;
 mod kind;
+mod ledger;
 mod pool;
 pub mod process;
 mod router;
 mod share;
+mod terms;
 #[cfg(test)]
 mod testing;
 mod thread_per_tenant;
@@ -41,12 +45,14 @@ mod thread_pool;
 mod vm_thread;
 mod warden;
 
+pub(crate) use annex::Annex;
+pub(crate) use asks::Services;
 pub use board::{Board, VmStatus};
 pub(crate) use common::Common;
 pub(crate) use dispatcher::Dispatcher;
 pub(crate) use drill::Drill;
 pub(crate) use host::words;
-pub(crate) use job::{Job, Outcome};
+pub(crate) use job::{Entry, Job, Outcome};
 pub use kind::{Kind, Processes};
 pub use share::Share;
 pub(crate) use warden::{Warden, Watching};

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::job::Job;
+use super::job::{Entry, Job};
 use crate::release::Script;
+use crate::release::testing::workshop;
 
 pub(crate) fn job(tenant: &str) -> Job {
     job_of(tenant, "return function() return 1 end")
@@ -18,8 +20,16 @@ pub(crate) fn job_of(tenant: &str, source: &str) -> Job {
         "x".parse().unwrap(),
         "x.luau",
         source.as_bytes().into(),
-        &sandbox::Limits::default(),
+        &workshop(),
         Arc::default(),
     );
-    Job { script: Arc::new(script.unwrap()), id: Uuid::nil(), input: Bytes::new(), drill: None }
+    Job {
+        script: Arc::new(script.unwrap()),
+        entry: Entry::Handle,
+        id: Uuid::nil(),
+        input: Bytes::new(),
+        siblings: Arc::default(),
+        cancel: CancellationToken::new(),
+        drill: None,
+    }
 }

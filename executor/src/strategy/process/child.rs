@@ -21,16 +21,18 @@ use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio_util::codec::{FramedRead, FramedWrite};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::codec::Codec;
 use super::confine;
 use super::message::{Containment, Ended, FromChild, ScriptNumber, ToChild};
-use crate::release::Script;
+use crate::release::{Script, Workshop};
+use crate::strategy::Services;
 use crate::strategy::entry;
 use crate::strategy::host::VmHost;
 use crate::strategy::inbox::Inbox;
-use crate::strategy::job::{Job, Outcome, fault};
+use crate::strategy::job::{Entry, Job, Outcome, fault};
 
 /// Outcomes on their way to the executor; when it does not read, jobs wait.
 const ANSWERS_MAX: usize = 64;
@@ -108,14 +110,15 @@ fn start_engine() -> Result<Arc<Engine>, String> {
 }
 
 async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limits) {
-    let host = VmHost::new(engine, limits.clone(), Gauge::default(), Counter::default());
+    let workshop = Workshop { engine: Arc::clone(&engine), limits: limits.clone() };
+    let host = VmHost::new(engine, limits, Services::default(), Gauge::default(), Counter::default());
     let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
     let (inbox, gone) = (Arc::new(Inbox::default()), Rc::new(RefCell::new(HashSet::new())));
     let writes = tokio::task::spawn_local(write(writer, outgoing));
     let reads = tokio::task::spawn_local({
         let (inbox, answers, gone) = (Arc::clone(&inbox), answers.clone(), Rc::clone(&gone));
         async move {
-            read(reader, &inbox, &answers, &limits, &gone).await;
+            read(reader, &inbox, &answers, &workshop, &gone).await;
             inbox.close();
         }
     });
@@ -132,13 +135,19 @@ async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limit
 }
 
 /// Reads until the executor ends the conversation or says something that is no message.
-async fn read(mut reader: Reader, inbox: &Inbox, answers: &Answers, limits: &Limits, gone: &RefCell<HashSet<String>>) {
+async fn read(
+    mut reader: Reader,
+    inbox: &Inbox,
+    answers: &Answers,
+    workshop: &Workshop,
+    gone: &RefCell<HashSet<String>>,
+) {
     let mut scripts = Scripts::new();
     while let Some(Ok((message, body))) = reader.next().await {
         match message {
             ToChild::Begin { .. } => return,
             ToChild::Script { number, tenant, name, file } => {
-                if let Some(script) = compile(&tenant, &name, &file, &body, limits) {
+                if let Some(script) = compile(&tenant, &name, &file, &body, workshop) {
                     scripts.insert(number, Arc::new(script));
                 }
             }
@@ -148,9 +157,18 @@ async fn read(mut reader: Reader, inbox: &Inbox, answers: &Answers, limits: &Lim
                 }
                 gone.borrow_mut().extend(tenants);
             }
-            ToChild::Run { ticket, script, id, drill } => {
+            ToChild::Run { ticket, script, event, id, drill } => {
                 let job = scripts.get(&script).zip(Uuid::parse_str(&id).ok());
-                let job = job.map(|(script, id)| Job { script: Arc::clone(script), id, input: body, drill });
+                let job = job.map(|(script, id)| Job {
+                    script: Arc::clone(script),
+                    entry: event.map_or(Entry::Handle, Entry::Event),
+                    id,
+                    input: body,
+                    // Nobody here could answer what it asks for, and the executor waits to the end.
+                    siblings: Arc::default(),
+                    cancel: CancellationToken::new(),
+                    drill,
+                });
                 let outcome = job.and_then(|job| inbox.push(job).ok());
                 let answers = answers.clone();
                 tokio::task::spawn_local(async move {
@@ -169,9 +187,9 @@ async fn read(mut reader: Reader, inbox: &Inbox, answers: &Answers, limits: &Lim
 }
 
 /// `None` for what does not compile, which the executor, where it compiled, does not send.
-fn compile(tenant: &str, name: &str, file: &str, source: &Bytes, limits: &Limits) -> Option<Script> {
+fn compile(tenant: &str, name: &str, file: &str, source: &Bytes, workshop: &Workshop) -> Option<Script> {
     let (tenant, name) = (tenant.parse().ok()?, name.parse().ok()?);
-    Script::compile(tenant, name, file, source.as_ref().into(), limits, Arc::default()).ok()
+    Script::compile(tenant, name, file, source.as_ref().into(), workshop, Arc::default()).ok()
 }
 
 async fn write(mut writer: Writer, mut outgoing: mpsc::Receiver<(FromChild, Bytes)>) {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use contract::ids::EventName;
 use contract::{Code, Diagnostic};
 use sandbox::{Fault, Level, Limits, LogLine};
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,8 @@ pub(super) enum ToChild {
     /// A script that runs will name by `number`; its source is the body. Sent once, and compiled there: bytecode never
     /// crosses a process.
     Script { number: ScriptNumber, tenant: String, name: String, file: String },
-    /// Execute a script; its input is the body.
-    Run { ticket: Ticket, script: ScriptNumber, id: String, drill: Option<Drill> },
+    /// Execute a script, for a call or an event; its input is the body.
+    Run { ticket: Ticket, script: ScriptNumber, event: Option<EventName>, id: String, drill: Option<Drill> },
     /// These are not needed any more.
     Forget { scripts: Vec<ScriptNumber>, tenants: Vec<String> },
 }

@@ -27,7 +27,7 @@ use crate::release::Script;
 use crate::strategy::common::Common;
 use crate::strategy::entry::UPKEEP_EVERY;
 use crate::strategy::inbox::{Inbox, Life};
-use crate::strategy::job::{Job, fault};
+use crate::strategy::job::{Entry, Job, fault};
 use crate::strategy::warden::stuck_after;
 
 type Reader = FramedRead<OwnedReadHalf, Codec<FromChild>>;
@@ -230,12 +230,16 @@ async fn tell(mut writer: Writer, inbox: &Inbox, common: &Common, vms: &Vms<'_>,
     loop {
         let told = tokio::select! {
             next = inbox.next(life) => {
-                let Some((ticket, Job { script, id, input, drill })) = next else { return End::Told };
+                let Some((ticket, Job { script, entry, id, input, drill, .. })) = next else { return End::Told };
                 let (number, is_new) = sent.number(&script);
                 let introduced = if is_new { introduce(&mut writer, number, &script).await } else { Ok(()) };
                 match introduced {
                     Ok(()) => {
-                        let run = ToChild::Run { ticket, script: number, id: id.to_string(), drill };
+                        let event = match entry {
+                            Entry::Handle => None,
+                            Entry::Event(event) => Some(event),
+                        };
+                        let run = ToChild::Run { ticket, script: number, event, id: id.to_string(), drill };
                         writer.send((run, input)).await
                     }
                     Err(err) => Err(err),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use executor::outbound::{
-    Counts, HttpBudget, HttpGrant, Networks, Outbound, OutboundError, OutboundSettings, Resolve, SystemResolver,
+    Counts, HttpBudget, HttpGrant, Networks, Opened, Outbound, OutboundError, OutboundSettings, Resolve, SystemResolver,
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Scripts that may reach `opened` beside the internet.
 fn settings(opened: &str) -> OutboundSettings {
-    OutboundSettings { networks: Networks::new(vec![opened.parse().unwrap()]), ..OutboundSettings::default() }
+    let networks = Networks::new(vec![opened.parse().unwrap()]);
+    OutboundSettings { hosts: Opened::All, networks, ..OutboundSettings::default() }
 }
 
 /// A way out that reaches all of loopback.
