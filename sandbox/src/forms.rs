@@ -5,6 +5,8 @@ use crate::context::{self, Members};
 use crate::fault::clip;
 use crate::json::{self, Refused};
 use crate::limits::Limits;
+use crate::modules;
+use crate::probe::{self, Probe};
 use crate::stack::{Kind, Pin, Position, Stack, Status};
 use crate::vm::Call;
 
@@ -19,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) environment: Pin,
     pub(crate) array: Pin,
     pub(crate) members: Members,
+    pub(crate) requirer: Pin,
     pub(crate) reseed: Pin,
     pub(crate) locate: Pin,
 }
@@ -40,16 +43,18 @@ pub(crate) enum Failure {
     Output(Refused),
 }
 
-/// Runs `program` in a fresh environment and gives its answer as JSON text. `seed` starts `math.random`.
+/// Runs `program` in a fresh environment and gives its answer as JSON text, or none if it answers to a `probe`. `seed`
+/// starts `math.random`.
 pub(crate) fn run(
     stack: &mut Stack,
     shared: Shared,
     program: &Program,
     call: &Call<'_>,
+    probe: Option<Probe<'_>>,
     limits: &Limits,
     seed: u32,
 ) -> Result<Vec<u8>, Failure> {
-    let answer = answer(stack, shared, program, call, limits, seed);
+    let answer = answer(stack, shared, program, call, probe, limits, seed);
     // Lets go of the environment, so that all of it can be swept.
     stack.clear();
     stack.push_pin(shared.base);
@@ -63,6 +68,7 @@ fn answer(
     shared: Shared,
     program: &Program,
     call: &Call<'_>,
+    probe: Option<Probe<'_>>,
     limits: &Limits,
     seed: u32,
 ) -> Result<Vec<u8>, Failure> {
@@ -77,12 +83,16 @@ fn answer(
     json::push(stack, call.input, limits.depth, shared.array).map_err(Failure::Input)?;
     let input = stack.top();
     let environment = enter_environment(stack, shared, input);
+    check(modules::enter(stack, shared.requirer, program, environment, locate), stack)?;
 
     if !stack.load(program) {
         return Err(Failure::Load(message(stack)));
     }
     check(stack.call(0, locate), stack)?;
     let chunk = stack.top();
+    if let Some(probe) = probe {
+        return probe::run(stack, shared, locate, chunk, call, probe).map(|()| Vec::new());
+    }
     let answer = match stack.kind(chunk) {
         Kind::Function => handle(stack, shared, locate, chunk, input, call)?,
         Kind::Table => {
@@ -147,7 +157,7 @@ fn handle(
     Ok(stack.top())
 }
 
-fn check(status: Status, stack: &mut Stack) -> Result<(), Failure> {
+pub(crate) fn check(status: Status, stack: &mut Stack) -> Result<(), Failure> {
     match status {
         Status::Returned => Ok(()),
         Status::OutOfMemory => Err(Failure::Memory),

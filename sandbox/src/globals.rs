@@ -1,8 +1,9 @@
 //! The names a script finds, all of them: what is not listed here does not exist for it.
 //!
-//! Absent on purpose: `loadstring`, `require`, `getfenv`, `setfenv` (ways out of the environment), `newproxy`,
+//! Absent on purpose: `loadstring`, `getfenv`, `setfenv` (ways out of the environment), `newproxy`,
 //! `collectgarbage`, `gcinfo`, `debug`, `dofile`, `loadfile`, `package`, all of `io` and `os` but what is named, and of
-//! `table` the old `foreach`, `foreachi`, `getn` and `maxn` (loops in C without an end in sight).
+//! `table` the old `foreach`, `foreachi`, `getn` and `maxn` (loops in C without an end in sight). `require` is our own,
+//! see `modules.rs`.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,6 +14,7 @@ use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
 
 use crate::log::{Level, Log};
+use crate::modules;
 
 /// Functions and values taken over from Luau as they are.
 const NAMES: &str = "_VERSION assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen rawset select \
@@ -58,6 +60,8 @@ pub(crate) struct Globals {
     pub(crate) array: Table,
     /// `ctx.log`.
     pub(crate) log: Table,
+    /// Makes the `require` of a package.
+    pub(crate) requirer: Function,
     /// `math.randomseed`, so that executions do not continue each other's random numbers.
     pub(crate) reseed: Function,
 }
@@ -86,6 +90,7 @@ pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals
 
     let prelude = lua.load(prelude()).set_name("=prelude").set_mode(ChunkMode::Binary);
     let (log, array): (Table, Table) = prelude.call((&base, host(lua, log)?))?;
+    let requirer = modules::install(lua, &base, &array)?;
     let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
 
     // `("text"):find(…)` must find our functions, too.
@@ -97,7 +102,7 @@ pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals
     base.set_readonly(true);
     let environment = hidden(lua, &base)?;
     lua.sandbox(true)?;
-    Ok(Globals { base, environment, array, log, reseed })
+    Ok(Globals { base, environment, array, log, requirer, reseed })
 }
 
 /// Copies `names`. One that Luau no longer has is an error here and not a surprise in a script.

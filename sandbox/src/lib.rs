@@ -3,6 +3,7 @@
 //! ```text
 //! compile(file, source) ── Program ──┐
 //! Engine::start() ── engine.vm() ── Vm::run(program, call) ── Execution { outcome, log, … }
+//! check(engine, file, source) ── compiled, inspected, its own tests run: what the gate asks for
 //! ```
 //!
 //! One [`Engine`] per process, one [`Vm`] per tenant and thread, one fresh environment per execution. A script sees the
@@ -12,6 +13,11 @@
 //! # Stack
 //! The Luau parser and nested C calls (up to 200) need room: call [`compile()`] and [`Vm::run`] on threads with **8 MiB**
 //! of stack. On less, a hostile script can overflow it, and that ends the process.
+//!
+//! # Packages
+//! A source is Luau text, or a zip or tar file of modules. `require("./x")` finds modules of the same package only;
+//! `require("@moonswarm/NAME")` gives a read-only table of the sandbox's: `base64`, `json`, and those globals that
+//! `modules.luau` names. Module names are those of their files, in errors too: `rules/vip.luau:12: …`.
 //!
 //! # Forms of a script
 //! - its chunk returns a function: `handler(input, ctx)`, what that returns is the answer;
@@ -32,6 +38,8 @@
 //!
 //! An integer of more than 64 bits and any decimal fraction become the nearest float, as in most JSON readers.
 
+mod capability;
+mod check;
 mod compile;
 mod context;
 mod engine;
@@ -41,16 +49,25 @@ mod globals;
 mod json;
 mod limits;
 mod log;
+mod manifest;
+mod modules;
+mod package;
+mod probe;
 mod slot;
 mod stack;
 mod trace;
+mod types;
 mod vm;
 mod watchdog;
 
-pub use compile::{Program, Refusal, compile};
+pub use capability::Capability;
+pub use check::{Checked, check, inspect};
+pub use compile::{Program, Refusal, compile, modules};
 pub use contract::Diagnostic;
 pub use engine::Engine;
 pub use fault::Fault;
 pub use limits::Limits;
 pub use log::{Level, LogLine};
+pub use manifest::{Manifest, OwnLimits, State};
+pub use types::TYPES;
 pub use vm::{Call, Execution, Vm};

@@ -13,13 +13,16 @@ use std::ptr;
 
 use mlua::ffi;
 
-use crate::compile::Program;
+use crate::compile::{Module, Program};
 
 /// Place of a value, from 1. The top of an empty stack is 0, a place without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position(c_int);
 
 impl Position {
+    /// The lowest place: a C function's first argument.
+    pub(crate) const FIRST: Self = Self(1);
+
     /// The place above this one.
     pub(crate) fn after(self) -> Self {
         Self(self.0 + 1)
@@ -318,13 +321,7 @@ impl Stack {
 
     /// Pushes the program's function, bound to the thread's globals; false if Luau refused, with its message on top.
     pub(crate) fn load(&mut self, program: &Program) -> bool {
-        let bytecode = program.bytecode();
-        // SAFETY: the bytecode was made by the compiler of this very process, see `Program`; Luau copies it. 0 stands for
-        // the thread's globals.
-        let status = unsafe {
-            ffi::luau_load(self.state, program.chunk_name().as_ptr(), bytecode.as_ptr().cast(), bytecode.len(), 0)
-        };
-        status == ffi::LUA_OK
+        self.load_module(program.entry())
     }
 
     /// Calls the function below the `arguments` topmost values, protected. Function and arguments give way to one
@@ -344,6 +341,83 @@ impl Stack {
     pub(crate) fn scramble_addresses(&mut self, key: [u64; 4]) {
         // SAFETY: only sets numbers.
         unsafe { ffi::lua_setpointerencodekey(self.state, key[0], key[1], key[2], key[3]) }
+    }
+
+    /// Pushes `table[key]`, without metamethods.
+    pub(crate) fn push_entry(&mut self, table: Position, key: &[u8]) -> Position {
+        self.push_bytes(key);
+        self.assert_table_below(table, 1);
+        // SAFETY: a table with a value above it, checked above, which gives way to what it is the key of.
+        unsafe { ffi::lua_rawget(self.state, table.0) };
+        self.top()
+    }
+
+    /// Raises the value on top as a Lua error.
+    pub(crate) fn raise(&mut self) -> ! {
+        assert!(self.top().0 > 0);
+        // SAFETY: there is a value, checked above; the protected call around takes the error, see `new`.
+        unsafe { ffi::lua_error(self.state) }
+    }
+
+    /// Pushes a C function that keeps a pin, to be asked for with [`Stack::kept_pin`].
+    pub(crate) fn push_function(&mut self, function: ffi::lua_CFunction, name: &'static CStr, pin: Pin) {
+        // SAFETY: the number is the one value that the function keeps; Luau uses the name as long as the function lives.
+        unsafe {
+            ffi::lua_pushnumber(self.state, pin.0.into());
+            ffi::lua_pushcclosured(self.state, function, name.as_ptr(), 1);
+        }
+    }
+
+    /// The pin of the running function, which [`Stack::push_function`] made.
+    #[expect(clippy::cast_possible_truncation, reason = "the number was made from such an integer")]
+    pub(crate) fn kept_pin(&self) -> Pin {
+        // SAFETY: only reads; a function without it has 0 there, a pin of nothing.
+        Pin(unsafe { ffi::lua_tonumber(self.state, ffi::lua_upvalueindex(1)) } as c_int)
+    }
+
+    /// Pushes a handle of the program, which keeps it as long as the handle lives. Scripts must not get hold of it.
+    pub(crate) fn push_program(&mut self, program: Program) {
+        // SAFETY: Luau drops the value when it collects the handle. A program is no more aligned than a pointer, which
+        // Luau's values are.
+        unsafe {
+            ffi::lua_newuserdata_t(self.state, program);
+        }
+    }
+
+    /// The program of a handle.
+    pub(crate) fn program(&self, position: Position) -> Program {
+        assert_eq!(self.kind(position), Kind::Userdata);
+        // SAFETY: scripts have no userdata, and `push_program` makes the only ones there are.
+        unsafe { (*ffi::lua_touserdata(self.state, position.0).cast::<Program>()).clone() }
+    }
+
+    /// Pushes the function of a file of the program, bound to this thread's globals; false if Luau refused, with its
+    /// message on top.
+    pub(crate) fn load_module(&mut self, module: &Module) -> bool {
+        let bytecode = &module.bytecode;
+        // SAFETY: the bytecode was made by the compiler of this very process, see `Program`; Luau copies it. 0 stands for
+        // the thread's globals.
+        let status = unsafe {
+            ffi::luau_load(self.state, module.chunk_name.as_ptr(), bytecode.as_ptr().cast(), bytecode.len(), 0)
+        };
+        status == ffi::LUA_OK
+    }
+
+    /// The module of `program` that runs in the innermost frame which runs one.
+    pub(crate) fn running_module<'p>(&self, program: &'p Program) -> Option<&'p Module> {
+        // SAFETY: an all-zero `lua_Debug` is valid (null pointers and numbers). `lua_getinfo` allocates nothing, and the
+        // name it points to lives as long as the function in the frame.
+        unsafe {
+            let mut frame: ffi::lua_Debug = std::mem::zeroed();
+            let mut level = 1;
+            while ffi::lua_getinfo(self.state, level, c"s".as_ptr(), &raw mut frame) != 0 {
+                if let Some(module) = program.module_of_chunk(CStr::from_ptr(frame.source)) {
+                    return Some(module);
+                }
+                level += 1;
+            }
+        }
+        None
     }
 
     /// The position for C, after checking that a value is there.

@@ -21,6 +21,7 @@ use crate::forms::{self, Failure, Shared};
 use crate::globals::{self, Globals};
 use crate::limits::Limits;
 use crate::log::{Log, LogLine};
+use crate::probe::Probe;
 use crate::slot::{Budget, Callbacks, Slot, nanos};
 use crate::stack::Stack;
 use crate::trace;
@@ -114,9 +115,18 @@ impl Vm {
     /// `deadline_exceeded`, `memory_exceeded` for the run, `output_exceeded`, `result_invalid` for the answer, and
     /// `internal` for a panic of ours or when the VM was no longer usable.
     pub fn run(&mut self, program: &Program, call: &Call<'_>) -> Execution {
+        self.run_probe(program, call, None)
+    }
+
+    /// Has `program` answer to a probe: the outcome of one that holds is empty.
+    pub(crate) fn probe(&mut self, program: &Program, call: &Call<'_>, probe: Probe<'_>) -> Execution {
+        self.run_probe(program, call, Some(probe))
+    }
+
+    fn run_probe(&mut self, program: &Program, call: &Call<'_>, probe: Option<Probe<'_>>) -> Execution {
         let started = Instant::now();
         self.log.borrow_mut().begin(self.limits.log_bytes);
-        let outcome = self.execute(program, call, started);
+        let outcome = self.execute(program, call, probe, started);
         let (log, log_dropped) = self.log.borrow_mut().take();
         let wall = started.elapsed();
         self.sweep();
@@ -133,7 +143,13 @@ impl Vm {
         self.lua.used_memory()
     }
 
-    fn execute(&mut self, program: &Program, call: &Call<'_>, started: Instant) -> Result<Vec<u8>, Fault> {
+    fn execute(
+        &mut self,
+        program: &Program,
+        call: &Call<'_>,
+        probe: Option<Probe<'_>>,
+        started: Instant,
+    ) -> Result<Vec<u8>, Fault> {
         if !self.usable {
             return Err(Fault::internal("the VM was hurt by an earlier execution and should have been replaced"));
         }
@@ -146,7 +162,7 @@ impl Vm {
 
         self.engine.watchdog().begin(&self.slot, self.callbacks, self.budget, started);
         // Around the protected call, not inside: a Lua error on its way is not Rust's to catch.
-        let ended = catch_unwind(AssertUnwindSafe(|| self.enter(program, call, seed)));
+        let ended = catch_unwind(AssertUnwindSafe(|| self.enter(program, call, probe, seed)));
         let stopped_by = self.slot.end();
 
         let Ok(ended) = ended else {
@@ -155,7 +171,7 @@ impl Vm {
         };
         if let Some(clock) = stopped_by {
             self.usable = false;
-            return Err(Fault::deadline(clock, &self.limits, program.file(), trace::line()));
+            return Err(Fault::deadline(clock, &self.limits, program, &trace::place()));
         }
         ended.map_err(|failure| {
             self.usable = !matches!(failure, Failure::Memory);
@@ -164,13 +180,19 @@ impl Vm {
     }
 
     /// The protected call in which everything happens that may raise a Lua error.
-    fn enter(&self, program: &Program, call: &Call<'_>, seed: u32) -> Result<Vec<u8>, Failure> {
+    fn enter(
+        &self,
+        program: &Program,
+        call: &Call<'_>,
+        probe: Option<Probe<'_>>,
+        seed: u32,
+    ) -> Result<Vec<u8>, Failure> {
         let mut result = None;
         // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
         let entered = unsafe {
             self.lua.exec_raw::<()>((), |state| {
                 let mut stack = Stack::new(state);
-                result = Some(forms::run(&mut stack, self.shared, program, call, &self.limits, seed));
+                result = Some(forms::run(&mut stack, self.shared, program, call, probe, &self.limits, seed));
             })
         };
         match (result, entered) {
@@ -185,8 +207,8 @@ impl Vm {
         match failure {
             Failure::Input(error) => Fault::bad_json(&error),
             Failure::Load(error) => Fault::internal(&format!("Luau refused compiled code: {error}")),
-            Failure::Raised(message) => Fault::raised(program.file(), &message, trace::line()),
-            Failure::Memory => Fault::memory(self.limits.memory_bytes, program.file(), trace::line()),
+            Failure::Raised(message) => Fault::raised(program, &message, &trace::place()),
+            Failure::Memory => Fault::memory(self.limits.memory_bytes, program, &trace::place()),
             Failure::Form(detail) => Fault::new(Code::ResultInvalid, detail),
             Failure::Output(refused) if refused.is_limit() => Fault::new(Code::OutputExceeded, refused.sentence()),
             Failure::Output(refused) => Fault::new(Code::ResultInvalid, refused.sentence()),
@@ -228,8 +250,9 @@ fn build(
     lua.gc_set_mode(GcMode::Incremental(
         GcIncParams::default().goal(SWEEP_GOAL_PERCENT).step_multiplier(SWEEP_WORK_PERCENT),
     ));
-    let Globals { base, environment, array, log, reseed } = globals::install(&lua, log)?;
-    let values = (base, environment, array, log, reseed, context::deadline(&lua, ends)?, trace::handler(&lua)?);
+    let Globals { base, environment, array, log, requirer, reseed } = globals::install(&lua, log)?;
+    let values =
+        (base, environment, array, log, requirer, reseed, context::deadline(&lua, ends)?, trace::handler(&lua)?);
     let shared = pin(&lua, values, random.key())?;
     let callbacks = Callbacks::of(&lua)?;
     Ok((lua, shared, callbacks))
@@ -237,7 +260,7 @@ fn build(
 
 fn pin(
     lua: &Lua,
-    values: (Table, Table, Table, Table, Function, Function, Function),
+    values: (Table, Table, Table, Table, Function, Function, Function, Function),
     address_key: [u64; 4],
 ) -> mlua::Result<Shared> {
     let mut shared = None;
@@ -247,8 +270,9 @@ fn pin(
             let mut stack = Stack::new(state);
             stack.scramble_addresses(address_key);
             // In the order of `values`.
-            let [base, environment, array, log, reseed, deadline, locate] = stack.pin_all();
-            shared = Some(Shared { base, environment, array, members: Members { log, deadline }, reseed, locate });
+            let [base, environment, array, log, requirer, reseed, deadline, locate] = stack.pin_all();
+            let members = Members { log, deadline };
+            shared = Some(Shared { base, environment, array, members, requirer, reseed, locate });
             stack.clear();
         })?;
     }

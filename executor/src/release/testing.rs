@@ -53,7 +53,7 @@ pub(crate) fn write(tenant: &str, script: &str, source: &str) -> Change {
     let entry = Entry {
         version: Version::of(source.as_bytes()),
         generation: 1,
-        object: ids::object_of(&tenant, &script),
+        object: ids::object_of(&tenant, &script, ids::Form::Luau),
         size: u32::try_from(source.len()).unwrap(),
         pushed_at_ms: 0,
         pushed_by: "ada".into(),

@@ -58,11 +58,16 @@ impl Refused {
 
     /// One sentence, such as ``result.items[3] is a function, which JSON has no form for``.
     pub(crate) fn sentence(&self) -> String {
+        self.sentence_about("result")
+    }
+
+    /// The same about a value of another name.
+    pub(crate) fn sentence_about(&self, name: &str) -> String {
         let what = match &self.reason {
-            Reason::Exceeds(what) => return format!("result {what}"),
+            Reason::Exceeds(what) => return format!("{name} {what}"),
             Reason::Invalid(what) => what,
         };
-        let mut path = String::from("result");
+        let mut path = name.to_owned();
         for step in self.steps.iter().rev() {
             // Writing to a string cannot fail.
             let _ = match step {

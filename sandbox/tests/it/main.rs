@@ -1,6 +1,7 @@
 //! The sandbox from outside: what scripts get, what they do not get, and where they are stopped.
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test, and clippy knows only the test functions")]
 
+mod declaring;
 mod examples;
 mod forms;
 mod gate;
@@ -8,6 +9,8 @@ mod isolation;
 mod limits;
 mod logging;
 mod names;
+mod packages;
+mod require;
 mod values;
 
 use std::sync::Arc;
