@@ -9,11 +9,11 @@ use std::sync::OnceLock;
 
 use data_encoding::BASE64;
 use mlua::chunk::{ChunkMode, Compiler};
-use mlua::{Function, Lua, LuaString, Table, ffi};
+use mlua::{Function, Lua, Table, ffi};
 
 use crate::compile::{Module, Program};
 use crate::json;
-use crate::limits::Limits;
+use crate::limits::{Bytes, Limits};
 use crate::package;
 use crate::stack::{Pin, Position, Stack, Status};
 
@@ -39,16 +39,20 @@ pub(crate) fn install(lua: &Lua, base: &Table, array: &Table) -> mlua::Result<Fu
             let [array] = stack.pin_all();
             stack.clear();
             let host = stack.push_table(0, 6);
-            let functions: [(_, ffi::lua_CFunction); 4] =
-                [(c"encode", encode), (c"decode", decode), (c"find", find), (c"load", load)];
+            let functions: [(_, ffi::lua_CFunction); 6] = [
+                (c"find", find),
+                (c"load", load),
+                (c"json_encode", json_encode),
+                (c"json_decode", json_decode),
+                (c"base64_encode", base64_encode),
+                (c"base64_decode", base64_decode),
+            ];
             for (name, function) in functions {
                 stack.push_function(function, name, array);
                 stack.set_field(host, name);
             }
         })?
     };
-    host.raw_set("base64encode", lua.create_function(base64_encode)?)?;
-    host.raw_set("base64decode", lua.create_function(base64_decode)?)?;
     lua.load(bytecode()).set_name("=modules").set_mode(ChunkMode::Binary).call((base, host))
 }
 
@@ -100,13 +104,10 @@ unsafe extern "C-unwind" fn find(state: *mut ffi::lua_State) -> c_int {
         Ok(module) => {
             stack.push_bytes(module.path.as_bytes());
             stack.push_bytes(from.as_bytes());
+            2
         }
-        Err(why) => {
-            stack.push_nil();
-            stack.push_bytes(why.as_bytes());
-        }
+        Err(why) => refuse(&mut stack, &why),
     }
-    2
 }
 
 /// `load(program, path)`: the function of a module's file, bound to the globals of the running thread.
@@ -117,78 +118,81 @@ unsafe extern "C-unwind" fn load(state: *mut ffi::lua_State) -> c_int {
     let path = String::from_utf8_lossy(stack.bytes(Position::FIRST.after())).into_owned();
     let module = program.module(&path).expect("`find` gave the path");
     if !stack.load_module(module) {
-        stack.raise();
+        stack.raise_out_of_memory();
     }
     1
 }
 
-/// `encode(value)`: its JSON text, or nil and why not.
-unsafe extern "C-unwind" fn encode(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: as in `find`.
+/// `json_encode(value)`: its JSON text, or nil and why not.
+unsafe extern "C-unwind" fn json_encode(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `find`; one value is passed.
     let mut stack = unsafe { Stack::new(state) };
-    let array = stack.kept_pin();
     let limits =
         Limits { output_bytes: TEXT_BYTES_MAX, output_nodes: VALUES_MAX, depth: DEPTH_MAX, ..Limits::default() };
+    let array = stack.kept_pin();
     match json::take(&mut stack, Position::FIRST, &limits, array) {
-        Ok(text) => {
-            stack.push_bytes(&text);
-            1
-        }
-        Err(refused) => {
-            let why = refused.sentence_about("value");
-            stack.push_nil();
-            stack.push_bytes(why.as_bytes());
-            2
-        }
+        Ok(text) => answer(&mut stack, &text),
+        Err(refused) => refuse(&mut stack, &refused.sentence_about("value")),
     }
 }
 
-/// `decode(text)`: true and the value; or false and why not.
-unsafe extern "C-unwind" fn decode(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: as in `find`.
+/// `json_decode(text)`: true and the value, which may be nil; or nil and why not.
+unsafe extern "C-unwind" fn json_decode(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `find`; a string is passed.
     let mut stack = unsafe { Stack::new(state) };
     let array = stack.kept_pin();
-    let text = stack.bytes(Position::FIRST);
-    let read = if text.is_empty() {
-        Err("the text is empty".to_owned())
-    } else if text.len() > TEXT_BYTES_MAX {
-        Err(format!("the text has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()))
-    } else {
-        let text = text.to_vec();
+    let read = small(&stack).and_then(|text| {
+        if text.is_empty() {
+            return Err("the string is empty".to_owned());
+        }
         stack.push_boolean(true);
         json::push(&mut stack, &text, DEPTH_MAX, array).map_err(|err| err.to_string())
-    };
-    if let Err(why) = read {
-        stack.clear();
-        stack.push_boolean(false);
-        stack.push_bytes(why.as_bytes());
+    });
+    match read {
+        Ok(()) => 2,
+        Err(why) => refuse(&mut stack, &why),
     }
+}
+
+/// `base64_encode(bytes)`: the text, or nil and why not.
+unsafe extern "C-unwind" fn base64_encode(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `find`; a string is passed.
+    let mut stack = unsafe { Stack::new(state) };
+    match small(&stack) {
+        Ok(bytes) => answer(&mut stack, BASE64.encode(&bytes).as_bytes()),
+        Err(why) => refuse(&mut stack, &why),
+    }
+}
+
+/// `base64_decode(text)`: the bytes, or nil and why not.
+unsafe extern "C-unwind" fn base64_decode(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `find`; a string is passed.
+    let mut stack = unsafe { Stack::new(state) };
+    match small(&stack).and_then(|text| BASE64.decode(&text).map_err(|err| err.to_string())) {
+        Ok(bytes) => answer(&mut stack, &bytes),
+        Err(why) => refuse(&mut stack, &why),
+    }
+}
+
+fn answer(stack: &mut Stack, bytes: &[u8]) -> c_int {
+    stack.push_bytes(bytes);
+    1
+}
+
+/// Nil and a sentence: `modules.luau` raises it, at the script's line.
+fn refuse(stack: &mut Stack, why: &str) -> c_int {
+    stack.push_nil();
+    stack.push_bytes(why.as_bytes());
     2
 }
 
-/// Result or nil, and why not.
-type Answer = (Option<LuaString>, Option<String>);
-
-fn base64_encode(lua: &Lua, text: LuaString) -> mlua::Result<Answer> {
-    match small(&text.as_bytes()) {
-        Ok(bytes) => Ok((Some(lua.create_string(BASE64.encode(bytes))?), None)),
-        Err(why) => Ok((None, Some(why))),
+/// The first argument, a string, if it is no longer than it may be. A copy: what is pushed may move the stack.
+fn small(stack: &Stack) -> Result<Vec<u8>, String> {
+    let bytes = stack.bytes(Position::FIRST);
+    if bytes.len() > TEXT_BYTES_MAX {
+        return Err(format!("the string has {} bytes, the limit is {}", bytes.len(), Bytes(TEXT_BYTES_MAX)));
     }
-}
-
-fn base64_decode(lua: &Lua, text: LuaString) -> mlua::Result<Answer> {
-    let bytes = text.as_bytes();
-    match small(&bytes).and_then(|text| BASE64.decode(text).map_err(|err| err.to_string())) {
-        Ok(bytes) => Ok((Some(lua.create_string(bytes)?), None)),
-        Err(why) => Ok((None, Some(why))),
-    }
-}
-
-fn small(text: &[u8]) -> Result<&[u8], String> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(format!("the string has {} bytes, the limit is {TEXT_BYTES_MAX}", text.len()));
-    }
-    Ok(text)
+    Ok(bytes.to_vec())
 }
 
 /// The module that `name` means in the module `from`.
@@ -209,10 +213,11 @@ fn resolve<'p>(program: &'p Program, from: &str, name: &str) -> Result<&'p Modul
     }
     let path = parts.join("/");
     package::candidates(&path).iter().find_map(|path| program.module(path)).ok_or_else(|| {
-        let paths: Vec<&str> = program.paths().collect();
-        let more = paths.len().saturating_sub(LISTED_MAX);
-        let listed = paths[..paths.len() - more].join(", ");
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let listed = program.paths().take(LISTED_MAX).collect::<Vec<_>>().join(", ");
+        let more = match program.paths().count().saturating_sub(LISTED_MAX) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
         format!("`{from}` finds no module `{shown}`; the package has {listed}{more}")
     })
 }

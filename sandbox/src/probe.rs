@@ -160,7 +160,7 @@ fn test(
         return Err(gone());
     }
     if !stack.load_module(helper()) {
-        return Err(Failure::Load("the helper of tests".to_owned()));
+        return Err(Failure::Memory);
     }
     stack.push_bytes(name.as_bytes());
     context::push(stack, call, shared.members);

@@ -352,11 +352,14 @@ impl Stack {
         self.top()
     }
 
-    /// Raises the value on top as a Lua error.
-    pub(crate) fn raise(&mut self) -> ! {
-        assert!(self.top().0 > 0);
-        // SAFETY: there is a value, checked above; the protected call around takes the error, see `new`.
-        unsafe { ffi::lua_error(self.state) }
+    /// Raises what Luau raises when memory has run out. It has no function for that, so this asks for the largest buffer
+    /// there is, which no VM may hold.
+    pub(crate) fn raise_out_of_memory(&mut self) -> ! {
+        // SAFETY: both calls raise; the protected call around takes the error, see `new`.
+        unsafe {
+            ffi::lua_newbuffer(self.state, 1 << 30);
+            ffi::lua_error(self.state)
+        }
     }
 
     /// Pushes a C function that keeps a pin, to be asked for with [`Stack::kept_pin`].
@@ -387,12 +390,12 @@ impl Stack {
     /// The program of a handle.
     pub(crate) fn program(&self, position: Position) -> Program {
         assert_eq!(self.kind(position), Kind::Userdata);
-        // SAFETY: scripts have no userdata, and `push_program` makes the only ones there are.
+        // SAFETY: `push_program` made it: only `modules.luau` asks, with the handle that it was given.
         unsafe { (*ffi::lua_touserdata(self.state, position.0).cast::<Program>()).clone() }
     }
 
     /// Pushes the function of a file of the program, bound to this thread's globals; false if Luau refused, with its
-    /// message on top.
+    /// message on top. It refuses what this process compiled only for want of memory.
     pub(crate) fn load_module(&mut self, module: &Module) -> bool {
         let bytecode = &module.bytecode;
         // SAFETY: the bytecode was made by the compiler of this very process, see `Program`; Luau copies it. 0 stands for

@@ -65,3 +65,32 @@ fn script_of(folder: &Path, path: &Path) -> Option<PathBuf> {
     let is_file = top.is_file() && top.to_str().is_some_and(|name| Form::named(name).is_some());
     (is_file || begins("init") || begins("main")).then_some(top)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_within_a_package_is_a_change_of_the_package() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["risk.luau", "notes.txt", "basket/init.luau", "basket/rules/vip.luau", "basket.zip", "data/a.luau"]
+        {
+            let path = folder.path().join(file);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, "").unwrap();
+        }
+        let script = |path: &str| {
+            let script = script_of(folder.path(), &folder.path().join(path))?;
+            Some(script.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned())
+        };
+
+        assert_eq!(script("risk.luau").as_deref(), Some("risk.luau"));
+        assert_eq!(script("basket.zip").as_deref(), Some("basket.zip"));
+        for path in ["basket", "basket/init.luau", "basket/rules/vip.luau", "basket/rules/gone.luau"] {
+            assert_eq!(script(path).as_deref(), Some("basket"), "{path}");
+        }
+        for path in ["notes.txt", "data/a.luau", "gone.luau"] {
+            assert_eq!(script(path), None, "{path}");
+        }
+    }
+}

@@ -143,6 +143,24 @@ fn a_loop_in_a_module_ends_at_the_deadline_and_names_it() {
 }
 
 #[test]
+fn memory_that_runs_out_while_a_module_is_loaded_is_told_as_such() {
+    let table: String = (0..5_000).map(|index| format!("'text {index}',")).collect();
+    let big = format!("return {{ {table} }}");
+    let main = "local held = {}
+        pcall(function() while true do held[#held + 1] = string.rep('x', 2000) .. #held end end)
+        for _ = 1, 20 do held[#held] = nil end
+        return require('./big')";
+
+    at_desk(sandbox::Limits { memory_bytes: 4 << 20, ..roomy() }, |desk| {
+        let fault = run(desk, &[("init.luau", main), ("big.luau", &big)]).outcome.unwrap_err();
+
+        assert_eq!(fault.code, contract::Code::MemoryExceeded, "{fault}");
+        desk.renew();
+        assert_eq!(desk.answer("return function() return 1 end", ""), "1");
+    });
+}
+
+#[test]
 fn modules_share_the_globals_of_their_execution_and_no_other() {
     let files = [
         ("init.luau", "left = (left or 0) + 1 local seen = require('./a') return function() return seen end"),
@@ -213,12 +231,12 @@ fn json_goes_both_ways_under_a_budget() {
                 "\"json.encode: value.a[1] is NaN, which JSON has no form for\"",
             ),
             ("select(2, pcall(json.decode, '{'))", "\"json.decode: EOF while parsing an object at line 1 column 1\""),
-            ("select(2, pcall(json.decode, ''))", "\"json.decode: the text is empty\""),
+            ("select(2, pcall(json.decode, ''))", "\"json.decode: the string is empty\""),
             ("select(2, pcall(json.decode, 7))", "\"json.decode: expected a string, got number\""),
             ("select(2, pcall(json.decode, ('['):rep(100)))", "\"json.decode: nested too deeply at line 1 column 65\""),
             (
                 "select(2, pcall(json.decode, ('x'):rep(3e5)))",
-                "\"json.decode: the text has 300000 bytes, the limit is 262144\"",
+                "\"json.decode: the string has 300000 bytes, the limit is 256 KiB\"",
             ),
             ("select(2, pcall(json.encode, ('x'):rep(3e5)))", "\"json.encode: value is more than 256 KiB of JSON\""),
             (
@@ -247,7 +265,7 @@ fn base64_goes_both_ways() {
             ),
             (
                 "select(2, pcall(require('@moonswarm/base64').encode, ('x'):rep(3e5)))",
-                "\"base64.encode: the string has 300000 bytes, the limit is 262144\"",
+                "\"base64.encode: the string has 300000 bytes, the limit is 256 KiB\"",
             ),
         ] {
             assert_eq!(desk.value(expression), expected, "{expression}");
