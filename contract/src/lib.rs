@@ -1,7 +1,7 @@
 //! What two Moonswarm programs, or two releases of one program, agree on.
 //!
 //! Nothing here does I/O or reads a clock. A type belongs here only if it crosses a process boundary: names
-//! ([`ids`]), signed releases ([`release`], [`bundle`]), the feed between manager and executors ([`feed`]), the HTTP
+//! ([`ids`]), the [`token`] that callers show, signed releases ([`release`], [`bundle`]), the feed between manager and executors ([`feed`]), the HTTP
 //! bodies of the manager ([`api`]) and the errors of every HTTP face ([`problem`]).
 
 pub mod api;
@@ -10,6 +10,8 @@ pub mod feed;
 pub mod ids;
 pub mod problem;
 pub mod release;
+pub mod token;
 
 pub use ids::{ScriptName, TenantName, Version};
 pub use problem::{Code, Diagnostic, Problem};
+pub use token::Token;

@@ -13,10 +13,11 @@ use uuid::Uuid;
 use crate::boot::boot;
 use crate::cache::Writer;
 use crate::feed::{self, Link};
-use crate::listen::{self, ListenError};
+use crate::listen::{self, ListenError, Socket};
 use crate::metrics::Metrics;
 use crate::release::{Serving, Trust};
 use crate::settings::Settings;
+use crate::strategy::{self, Common, Strategy, Warden};
 use crate::worker;
 
 /// What the threads may take above the drain deadline: a script that runs at the deadline ends within its wall limit.
@@ -34,6 +35,9 @@ pub enum StartError {
     /// The operating system gives no thread.
     #[error("start a thread")]
     Thread(#[source] std::io::Error),
+    /// Scripts have nowhere to run.
+    #[error("start the workers for scripts")]
+    Workers(#[from] strategy::process::StartError),
     /// The cache directory can't be used.
     #[error("prepare the cache directory")]
     Cache(#[source] std::io::Error),
@@ -44,6 +48,9 @@ pub struct Executor {
     address: SocketAddr,
     serving: Arc<Serving>,
     drain: Duration,
+    strategy: Arc<dyn Strategy>,
+    sockets: Vec<Arc<Socket>>,
+    failing: CancellationToken,
     stop: CancellationToken,
     workers_done: Receiver<()>,
     goodbye: CancellationToken,
@@ -93,21 +100,32 @@ impl Executor {
         // What is on disk should answer from the first request on; a large release may be late, `/readyz` says so then.
         wait("boot", &boot_done, BOOT_WAIT);
 
+        let warden = Warden::start(&limits, Arc::clone(serving.metrics())).map_err(StartError::Thread)?;
+        let failing = warden.hopeless();
+        let common = Common { serving: Arc::clone(&serving), engine, limits, warden };
+        let strategy = strategy::start(&settings.strategy, &common)?;
         let (done, workers_done) = mpsc::channel();
         let parts = worker::Parts {
-            serving: Arc::clone(&serving),
-            engine,
-            limits,
+            common,
+            strategy: Arc::clone(&strategy),
             token: settings.token,
+            drills: settings.drills,
             stop: stop.clone(),
             drain: settings.drain,
             done,
         };
-        for (index, listener) in listeners.into_iter().enumerate() {
-            worker::spawn(index, listener, parts.clone()).map_err(StartError::Thread)?;
+        let sockets: Vec<_> = listeners.into_iter().map(|listener| Arc::new(Socket::new(listener))).collect();
+        for (index, socket) in sockets.iter().enumerate() {
+            worker::spawn(index, Arc::clone(socket), parts.clone()).map_err(StartError::Thread)?;
         }
-        tracing::info!(%address, workers = settings.threads, "listening");
-        Ok(Self { address, serving, drain: settings.drain, stop, workers_done, goodbye, control_done })
+        tracing::info!(%address, workers = settings.threads, strategy = settings.strategy.as_str(), "listening");
+        let drain = settings.drain;
+        Ok(Self { address, serving, drain, strategy, sockets, failing, stop, workers_done, goodbye, control_done })
+    }
+
+    /// Cancelled when the process should be replaced: too many of its threads do not come back from scripts.
+    pub fn failing(&self) -> CancellationToken {
+        self.failing.clone()
     }
 
     /// Where HTTP is answered.
@@ -119,8 +137,12 @@ impl Executor {
     /// written. Every step has its deadline; what does not end in time is logged and left.
     pub fn drain(self) {
         self.serving.begin_drain();
+        for socket in &self.sockets {
+            socket.close();
+        }
         self.stop.cancel();
         wait("workers", &self.workers_done, self.drain + GRACE);
+        self.strategy.close();
         // Only now: until the last answer, managers must count this executor among those that may answer.
         self.goodbye.cancel();
         wait("feed", &self.control_done, GRACE);

@@ -1,20 +1,23 @@
 //! Runs rules: follows the feed, holds the active release in memory, answers HTTP.
 //!
 //! A release comes in by [`boot`] (disk cache, Docker config) or by the [`feed`], is verified and compiled by
-//! [`release::prepare`], and is swapped in by [`release::Serving`]. Worker threads ([`worker`]) own the VMs and answer
-//! requests ([`http`]) on the thread that read them. Nothing here knows the bucket, Docker or the Luau engine.
+//! [`release::prepare`], and is swapped in by [`release::Serving`]. Worker threads ([`worker`]) answer requests
+//! ([`http`]); where their scripts run, mostly on the same thread, [`strategy`] says. Nothing here knows the bucket, Docker or the Luau engine.
 
 pub mod boot;
 pub mod cache;
 mod executor;
 pub mod feed;
-pub mod health;
 pub mod http;
 mod listen;
 pub mod metrics;
+pub mod outbound;
+mod places;
+pub mod pubsub;
 pub mod release;
 pub mod settings;
 pub mod shutdown;
+pub mod strategy;
 mod vms;
 pub mod worker;
 

@@ -2,8 +2,9 @@
 //! them, and no worker hands one to another.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::{Mutex, PoisonError};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 
 /// Connections that the kernel keeps for a worker that is busy with a script; more are refused by it.
 const BACKLOG: i32 = 1024;
@@ -39,8 +40,32 @@ pub(crate) fn bind_all(address: SocketAddr, count: usize) -> Result<Vec<TcpListe
     attempt().map_err(|err| ListenError { address, err })
 }
 
+/// A listening socket that outlives the thread that serves it.
+#[derive(Debug)]
+pub(crate) struct Socket(Mutex<Option<TcpListener>>);
+
+impl Socket {
+    /// Kept open until [`Socket::close`].
+    pub(crate) fn new(listener: TcpListener) -> Self {
+        Self(Mutex::new(Some(listener)))
+    }
+
+    /// A handle of it for one who serves it; `None` once it is closed.
+    ///
+    /// # Errors
+    /// The operating system gives no descriptor.
+    pub(crate) fn listener(&self) -> std::io::Result<Option<TcpListener>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(TcpListener::try_clone).transpose()
+    }
+
+    /// From now on it is open only as long as the one who serves it wants.
+    pub(crate) fn close(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
 fn bind(address: SocketAddr, shared: bool) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use executor::settings::{Command, CommandLine, Flags, Settings};
-use executor::{Executor, health, shutdown};
+use executor::{Executor, shutdown, strategy};
+use telemetry::health;
 
 /// Exit code for settings that can't be used, as clap gives it for flags that it does not know.
 const EXIT_SETTINGS: u8 = 2;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(err) => fail(1, &err.to_string()),
         },
+        Some(Command::Worker) => strategy::process::run(),
         Some(Command::Serve(flags)) => serve(*flags),
         None => serve(command_line.flags),
     }
@@ -26,10 +28,14 @@ fn serve(flags: Flags) -> ExitCode {
         Ok(settings) => settings,
         Err(err) => return fail(EXIT_SETTINGS, &err.to_string()),
     };
-    if let Err(err) = telemetry::init(&settings.log_filter, settings.log_format) {
-        return fail(EXIT_SETTINGS, &format!("`--log` is `{}`: {err}", settings.log_filter));
-    }
-    match run(settings) {
+    let log = match telemetry::init(&settings.log_filter, settings.log_format) {
+        Ok(log) => log,
+        Err(err) => return fail(EXIT_SETTINGS, &format!("`--log` is `{}`: {err}", settings.log_filter)),
+    };
+    let ran = run(settings);
+    // Written out before the last words.
+    drop(log);
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(err) => fail(1, &format!("{err:#}")),
     }
@@ -39,10 +45,13 @@ fn run(settings: Settings) -> anyhow::Result<()> {
     // Listened for before anything starts, so that an early signal drains too.
     let ending = shutdown::Ending::listen(settings.lifeline)?;
     let executor = Executor::start(settings)?;
-    let reason = ending.wait();
+    let failing = executor.failing();
+    let reason = ending.wait(failing.cancelled());
     tracing::info!(reason, "draining");
     executor.drain();
     tracing::info!("stopped");
+    // Whoever started this process should start another one.
+    anyhow::ensure!(!failing.is_cancelled(), "too many workers did not come back from scripts");
     Ok(())
 }
 

@@ -2,18 +2,25 @@
 //! histogram and keeps the counters of its tenants at hand; the registry adds them up when it is read.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use contract::Code;
-use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::metrics::counter::Counter;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::strategy::Board;
+
 /// Tenants that get a label of their own; further ones share [`OTHER`], so that series can't grow without end.
 const TENANTS_MAX: usize = 1000;
+
+/// Tenants whose VMs are told one by one, the largest first.
+const LARGEST: usize = 20;
 
 /// Label of all tenants above [`TENANTS_MAX`]. No tenant can have this name: names begin with a letter or digit.
 const OTHER: &str = "_other";
@@ -38,6 +45,11 @@ struct CodeLabel {
     code: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CauseLabel {
+    cause: &'static str,
+}
+
 /// Every counter of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -56,6 +68,11 @@ pub struct Metrics {
     pub feed_connected: Gauge,
     /// VMs of all workers.
     pub vms: Gauge,
+    /// Workers that do not come back from a script and were replaced.
+    pub stuck_workers: Gauge,
+    /// Which VMs there are.
+    pub board: Arc<Board>,
+    restarts: Family<CauseLabel, Counter>,
     /// Requests between head and answer.
     pub in_flight: Gauge,
     /// Open connections of all workers.
@@ -77,6 +94,7 @@ impl Default for Metrics {
             Code::TooLarge,
             Code::Unauthenticated,
             Code::NotReady,
+            Code::Overloaded,
             Code::Internal,
         ]
         .map(|code| (code, refusals.get_or_create_owned(&CodeLabel { code: code.as_str() })))
@@ -92,6 +110,9 @@ impl Default for Metrics {
             refused_releases: Counter::default(),
             feed_connected: Gauge::default(),
             vms: Gauge::default(),
+            stuck_workers: Gauge::default(),
+            board: Arc::default(),
+            restarts: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
         };
@@ -110,6 +131,10 @@ impl Metrics {
         registry.register("refused_releases", "Releases that could not be prepared", self.refused_releases.clone());
         registry.register("feed_connected", "1 while a manager is followed", self.feed_connected.clone());
         registry.register("vms", "Luau VMs held", self.vms.clone());
+        registry.register("worker_restarts", "Workers that were lost and replaced", self.restarts.clone());
+        registry.register("stuck_workers", "Workers that do not come back from a script", self.stuck_workers.clone());
+        registry.register_collector(Box::new(VmBytes(Arc::clone(&self.board))));
+        registry.register_collector(Box::new(LogDropped));
         registry.register("in_flight", "Requests being answered", self.in_flight.clone());
         registry.register("connections", "Open HTTP connections", self.connections.clone());
         self
@@ -125,6 +150,16 @@ impl Metrics {
         self.seconds.get_or_create_owned(&WorkerLabel { worker })
     }
 
+    /// The counter of workers lost for `cause`: `panic`, `stuck`, and of processes `exit`, `protocol`, `start`.
+    pub fn restarts(&self, cause: &'static str) -> Counter {
+        self.restarts.get_or_create_owned(&CauseLabel { cause })
+    }
+
+    /// Counts a worker that was lost and replaced.
+    pub fn count_restart(&self, cause: &'static str) {
+        self.restarts(cause).inc();
+    }
+
     /// Counts a request that was answered without an execution.
     pub fn refuse(&self, code: Code) {
         if let Some(counter) = self.refused_requests.get(&code) {
@@ -138,6 +173,44 @@ impl Metrics {
         let known = tenants.contains(tenant) || (tenants.len() < TENANTS_MAX && tenants.insert(tenant.to_owned()));
         let label = if known { tenant } else { OTHER };
         TenantMeter { label: label.to_owned(), executions: self.executions.clone(), counters: BTreeMap::new() }
+    }
+}
+
+/// Bytes held by VMs: of each worker, and of the largest tenants. Read from the board when asked.
+#[derive(Debug)]
+struct VmBytes(Arc<Board>);
+
+impl Collector for VmBytes {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let told = [
+            ("worker", "vm_bytes", "Bytes held by the VMs of a worker", self.0.bytes_by_worker()),
+            (
+                "tenant",
+                "vm_tenant_bytes",
+                "Bytes held by the VMs of the largest tenants",
+                self.0.largest_tenants(LARGEST),
+            ),
+        ];
+        for (label, name, help, values) in told {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (value, bytes) in values {
+                let gauge = ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX));
+                gauge.encode(family.encode_family(&[(label, value)])?)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Log lines of this process that were dropped because nobody read them fast enough.
+#[derive(Debug)]
+struct LogDropped;
+
+impl Collector for LogDropped {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let counter = ConstCounter::new(telemetry::log_lines_dropped());
+        let help = "Log lines dropped because stderr was read too slowly";
+        counter.encode(encoder.encode_descriptor("log_lines_dropped", help, None, MetricType::Counter)?)
     }
 }
 

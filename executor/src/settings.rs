@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use contract::Token;
 use contract::release::PublicKeys;
 use telemetry::LogFormat;
 use tonic::transport::Endpoint;
 
-use crate::http::token::Token;
+use crate::strategy;
+use crate::outbound::{OutboundFlags, OutboundSettings};
+use crate::pubsub::{PubsubFlags, PubsubSettings};
 
 /// Runs Moonswarm rules.
 #[derive(Debug, Parser)]
@@ -31,6 +34,9 @@ pub struct CommandLine {
 pub enum Command {
     /// Follow the feed and answer HTTP (the default).
     Serve(Box<Flags>),
+    /// Run scripts for an executor that started this process; of no use by hand.
+    #[command(hide = true)]
+    Worker,
     /// Ask a running executor whether it is ready; exit code 0 if so.
     Health {
         /// What to ask.
@@ -72,6 +78,14 @@ pub struct Flags {
     /// Worker threads; one per core if absent.
     #[arg(long, env = "MOONSWARM_THREADS")]
     pub threads: Option<usize>,
+    /// Where scripts run: `thread-pool` (on the threads that do the I/O, those that take long on threads of their own),
+    /// `thread-per-tenant`, or `process-pool` (in child processes that can do nothing but compute).
+    #[arg(long, env = "MOONSWARM_STRATEGY", default_value = "thread-pool")]
+    pub strategy: String,
+    /// Threads for scripts that take long, the most threads for tenants, or child processes, as `--strategy` has it; one
+    /// per core if absent, 256 for tenants.
+    #[arg(long, env = "MOONSWARM_WORKERS")]
+    pub workers: Option<usize>,
     /// How long running requests may take to end after SIGTERM.
     #[arg(long, env = "MOONSWARM_DRAIN", default_value = "10s")]
     pub drain: String,
@@ -84,6 +98,15 @@ pub struct Flags {
     /// Drain and exit when stdin ends: for a parent that must not leave children behind.
     #[arg(long, env = "MOONSWARM_LIFELINE")]
     pub lifeline: bool,
+    /// Let callers ask for faults (`x-moonswarm-drill`), for tests; only on loopback.
+    #[arg(long, hide = true)]
+    pub drills: bool,
+    /// The way out for scripts.
+    #[command(flatten)]
+    pub outbound: OutboundFlags,
+    /// Messages as a second front door.
+    #[command(flatten)]
+    pub pubsub: PubsubFlags,
 }
 
 /// What an executor needs to run, checked.
@@ -109,6 +132,8 @@ pub struct Settings {
     pub node: String,
     /// Worker threads, at least 1.
     pub threads: usize,
+    /// Where scripts run.
+    pub strategy: strategy::Kind,
     /// Deadline of the drain.
     pub drain: Duration,
     /// `tracing` directives.
@@ -117,6 +142,12 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Exit when stdin ends.
     pub lifeline: bool,
+    /// Let callers ask for faults.
+    pub drills: bool,
+    /// The way out for scripts.
+    pub outbound: OutboundSettings,
+    /// Messages as a second front door; `None` = HTTP is the only one.
+    pub pubsub: Option<PubsubSettings>,
 }
 
 /// Every fault of the settings, one a line.
@@ -135,15 +166,21 @@ impl TryFrom<Flags> for Settings {
         let token = faults.keep(read_token("--token-file", flags.token_file.as_deref()));
         let feed_token = faults.keep(read_token("--feed-token-file", flags.feed_token_file.as_deref()));
         let threads = faults.keep(threads(flags.threads));
+        let strategy = faults.keep(strategy::Kind::of(&flags.strategy, flags.workers, cores()));
         let drain = faults.keep(duration("--drain", &flags.drain));
         let log_format = faults.keep(log_format(flags.log_format.as_deref()));
+        let outbound = faults.keep_all(flags.outbound.settings());
+        let pubsub = faults.keep_all(flags.pubsub.settings());
         if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.token_file.is_none() {
             faults.0.push(format!(
                 "`--listen` is `{}`, which others can reach, and there is no `--token-file`: give one, or listen on 127.0.0.1",
                 flags.listen
             ));
         }
-        match (listen, feed, public_keys, token, feed_token, threads, drain, log_format) {
+        if listen.is_some_and(|address: SocketAddr| !address.ip().is_loopback()) && flags.drills {
+            faults.0.push(format!("`--drills` goes with loopback only, and `--listen` is `{}`", flags.listen));
+        }
+        match (listen, feed, public_keys, token, feed_token, threads, strategy, drain, log_format, outbound, pubsub) {
             (
                 Some(listen),
                 Some(feed),
@@ -151,8 +188,11 @@ impl TryFrom<Flags> for Settings {
                 Some(token),
                 Some(feed_token),
                 Some(threads),
+                Some(strategy),
                 Some(drain),
                 Some(log_format),
+                Some(outbound),
+                Some(pubsub),
             ) if faults.0.is_empty() => Ok(Self {
                 listen,
                 feed,
@@ -164,10 +204,14 @@ impl TryFrom<Flags> for Settings {
                 release_config: flags.release_config,
                 node: flags.node.unwrap_or_else(host_name),
                 threads,
+                strategy,
                 drain,
                 log_filter: flags.log,
                 log_format,
                 lifeline: flags.lifeline,
+                drills: flags.drills,
+                outbound,
+                pubsub,
             }),
             _ => Err(InvalidSettings(faults.0)),
         }
@@ -180,6 +224,10 @@ struct Faults(Vec<String>);
 impl Faults {
     fn keep<T>(&mut self, value: Result<T, String>) -> Option<T> {
         value.map_err(|fault| self.0.push(fault)).ok()
+    }
+
+    fn keep_all<T>(&mut self, value: Result<T, Vec<String>>) -> Option<T> {
+        value.map_err(|faults| self.0.extend(faults)).ok()
     }
 }
 
@@ -206,21 +254,19 @@ fn public_keys(path: Option<&Path>) -> Result<PublicKeys, String> {
 fn read_token(flag: &str, path: Option<&Path>) -> Result<Option<Token>, String> {
     let Some(path) = path else { return Ok(None) };
     let text = fs_err::read_to_string(path).map_err(|err| format!("`{flag}`: {err}"))?;
-    let token = Token::parse(&text).ok_or_else(|| {
-        format!(
-            "`{flag}` is `{}`: expected one line of visible ASCII characters, such as a long random word",
-            path.display()
-        )
-    })?;
-    Ok(Some(token))
+    Token::parse(&text).map(Some).map_err(|err| format!("`{flag}` is `{}`: {err}", path.display()))
 }
 
 fn threads(count: Option<usize>) -> Result<usize, String> {
     match count {
         Some(0) => Err("`--threads` is 0: expected at least 1".to_owned()),
         Some(count) => Ok(count),
-        None => Ok(std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)),
+        None => Ok(cores()),
     }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 fn duration(flag: &str, text: &str) -> Result<Duration, String> {
@@ -254,7 +300,18 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once() {
-        let flags = flags(&["--listen", "here", "--feed", "https://m:1", "--drain", "soon", "--threads", "0"]);
+        let flags = flags(&[
+            "--listen",
+            "here",
+            "--feed",
+            "https://m:1",
+            "--drain",
+            "soon",
+            "--threads",
+            "0",
+            "--strategy",
+            "fork",
+        ]);
 
         let err = Settings::try_from(flags).unwrap_err();
 
@@ -264,6 +321,7 @@ mod tests {
           `--feed` has `https://m:1`: expected http://HOST:PORT, for example http://manager:7700
           `--public-keys` is missing: without a key no release can be trusted
           `--threads` is 0: expected at least 1
+          `--strategy` is `fork`: expected thread-pool, thread-per-tenant or process-pool
           `--drain` is `soon`: expected a time such as 10s or 500ms
         ");
     }
@@ -279,7 +337,11 @@ mod tests {
         let token = dir.path().join("token");
         fs_err::write(&token, "secret\n").unwrap();
         let token = token.display().to_string();
-        Settings::try_from(flags(&["--listen", "0.0.0.0:0", "--public-keys", &keys, "--token-file", &token])).unwrap();
+        let reachable = ["--listen", "0.0.0.0:0", "--public-keys", &keys, "--token-file", &token];
+        Settings::try_from(flags(&reachable)).unwrap();
+
+        let err = Settings::try_from(flags(&[&reachable[..], &["--drills"]].concat())).unwrap_err();
+        assert!(err.to_string().contains("`--drills` goes with loopback only"), "{err}");
     }
 
     #[test]
@@ -291,6 +353,17 @@ mod tests {
 
         assert_eq!(settings.feed, ["http://a:1", "http://b:2"]);
         assert!(!settings.node.is_empty());
+    }
+
+    #[test]
+    fn strategies_have_a_name_and_a_size() {
+        let kind = |name, workers| strategy::Kind::of(name, workers, 4);
+
+        assert_eq!(kind("thread-pool", None), Ok(strategy::Kind::ThreadPool { workers: 4 }));
+        assert_eq!(kind("thread-per-tenant", Some(9)), Ok(strategy::Kind::ThreadPerTenant { threads_max: 9 }));
+        let Ok(strategy::Kind::ProcessPool(processes)) = kind("process-pool", Some(2)) else { panic!("no processes") };
+        assert_eq!((processes.count, processes.program), (2, "/proc/self/exe".into()));
+        assert!(kind("thread-pool", Some(0)).unwrap_err().contains("`--workers` is 0"));
     }
 
     #[test]

@@ -30,8 +30,9 @@ impl Ending {
         Ok(Self { runtime, terminate, interrupt, lifeline })
     }
 
-    /// Waits until the program should end; tells why. The one wait without a deadline: it is the program's life.
-    pub fn wait(mut self) -> &'static str {
+    /// Waits until the program should end, also for `failing`; tells why. The one wait without a deadline: it is the
+    /// program's life.
+    pub fn wait(mut self, failing: impl Future<Output = ()>) -> &'static str {
         let lifeline = async {
             match self.lifeline {
                 Some(ended) => drop(ended.await),
@@ -43,6 +44,7 @@ impl Ending {
                 _ = self.terminate.recv() => "SIGTERM",
                 _ = self.interrupt.recv() => "SIGINT",
                 () = lifeline => "stdin ended",
+                () = failing => "the workers are of no use any more",
             }
         })
     }

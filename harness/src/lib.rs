@@ -13,4 +13,5 @@ pub mod process;
 pub mod programs;
 pub mod report;
 pub mod rig;
+pub mod sandbox_cases;
 pub mod wait;

@@ -123,6 +123,11 @@ impl Process {
         Ok(self.child.wait().await?)
     }
 
+    /// Its process id, as long as it runs or was not waited for.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Its name in messages: `manager`, `executor-2`.
     pub fn name(&self) -> &str {
         &self.name

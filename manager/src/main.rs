@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use manager::settings::{Cli, ServeFlags, Task};
-use manager::{health, keygen, run};
-use telemetry::chain;
+use manager::{keygen, run};
+use telemetry::{chain, health};
 
 /// Bad settings, as clap has it for bad flags.
 const EXIT_SETTINGS: u8 = 2;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
             }
             Err(err) => fail(&err),
         },
-        Task::Health(url) => match health::ask(&url) {
+        Task::Health(url) => match health::check(&url) {
             Ok(()) => ExitCode::SUCCESS,
             Err(err) => fail(&err),
         },
@@ -38,10 +38,13 @@ fn serve(flags: ServeFlags) -> ExitCode {
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    if let Err(err) = telemetry::init(&settings.log, settings.log_format) {
-        eprintln!("error: --log `{}`: {err}", settings.log);
-        return ExitCode::from(EXIT_SETTINGS);
-    }
+    let _log = match telemetry::init(&settings.log, settings.log_format) {
+        Ok(log) => log,
+        Err(err) => {
+            eprintln!("error: --log `{}`: {err}", settings.log);
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
     // The Google clients need it before the first of them is made. A second installation would be an error of ours.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a provider of cryptography was installed before");

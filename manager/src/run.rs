@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Token;
 use sandbox::Limits;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -23,7 +24,6 @@ use crate::releaser::{Releaser, Tools};
 use crate::rolling::Rolling;
 use crate::settings::Settings;
 use crate::swarm::{Swarm, SwarmError};
-use crate::tokens::Token;
 use crate::writing::Writing;
 use crate::{activation, notifications, reconcile, serve};
 use telemetry::chain;

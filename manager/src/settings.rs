@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use contract::Token;
 use contract::release::SigningKey;
 use telemetry::LogFormat;
 
-use crate::tokens::Token;
 use telemetry::chain;
 
 /// Turns the state of a bucket into signed releases and moves executors to them.

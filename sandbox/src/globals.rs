@@ -13,8 +13,10 @@ use memchr::memmem;
 use mlua::chunk::{ChunkMode, Compiler};
 use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
 
+use crate::guard;
 use crate::log::{Level, Log};
 use crate::modules;
+use crate::patterns;
 
 /// Functions and values taken over from Luau as they are.
 const NAMES: &str = "_VERSION assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen rawset select \
@@ -46,9 +48,6 @@ const LIBRARIES: &[(&str, &str)] = &[
     ("utf8", "char charpattern codepoint codes len offset"),
     ("vector", "abs angle ceil clamp create cross dot floor lerp magnitude max min normalize one sign zero"),
 ];
-
-/// Characters that make a pattern more than its own text.
-const MAGIC: &[u8] = b"^$*+?.([%-";
 
 /// What a VM keeps of its globals.
 pub(crate) struct Globals {
@@ -93,6 +92,9 @@ pub(crate) fn install(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Globals
     let requirer = modules::install(lua, &base, &array)?;
     let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
 
+    #[cfg(test)]
+    base.raw_set("panic_on_purpose", guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?)?;
+
     // `("text"):find(…)` must find our functions, too.
     let string: Table = base.raw_get("string")?;
     lua.set_type_metatable::<LuaString>(Some(hidden(lua, &string)?));
@@ -132,48 +134,52 @@ fn host(lua: &Lua, log: &Rc<RefCell<Log>>) -> mlua::Result<Table> {
     let log = Rc::clone(log);
     host.raw_set(
         "log",
-        lua.create_function(move |_, (level, message): (LuaString, LuaString)| {
+        guard::function(lua, move |_, (level, message): (LuaString, LuaString)| {
             log.borrow_mut().add(Level::named(&level.as_bytes()), &message.as_bytes());
             Ok(())
         })?,
     )?;
-    host.raw_set("find", lua.create_function(find)?)?;
+    host.raw_set("find", guard::function(lua, find)?)?;
+    host.raw_set("isat", guard::function(lua, is_at)?)?;
     host.raw_set(
-        "isliteral",
-        lua.create_function(|_, pattern: LuaString| Ok(!pattern.as_bytes().iter().any(|byte| MAGIC.contains(byte))))?,
+        "heaviest",
+        guard::function(lua, |_, pattern: LuaString| Ok(patterns::heaviest(&pattern.as_bytes())))?,
     )?;
     host.raw_set(
         "percents",
         #[expect(clippy::cast_precision_loss, reason = "a string in a VM is shorter than 2^53")]
-        lua.create_function(|_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
+        guard::function(lua, |_, text: LuaString| Ok(memchr::memchr_iter(b'%', &text.as_bytes()).count() as f64))?,
     )?;
     host.raw_set(
         "iscfunction",
-        lua.create_function(|_, value: Value| {
+        guard::function(lua, |_, value: Value| {
             Ok(value.as_function().is_some_and(|function| function.info().what == "C"))
         })?,
     )?;
     Ok(host)
 }
 
-/// `string.find` for plain text, linear where Luau's is quadratic: first and last byte of `needle`, from 1.
+/// Where `needle` begins among the `places` bytes of `text` from byte `from` (from 1). Linear, where Luau's own search
+/// is quadratic.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
-    reason = "positions in a string are whole numbers below 2^53, and `as` keeps others in range"
+    clippy::cast_sign_loss,
+    reason = "the prelude gives whole numbers from 1 to the length of a string, and `as` keeps others in range"
 )]
-fn find(_: &Lua, (text, needle, from): (LuaString, LuaString, f64)) -> mlua::Result<(Option<f64>, Option<f64>)> {
+fn find(_: &Lua, (text, needle, from, places): (LuaString, LuaString, f64, f64)) -> mlua::Result<Option<f64>> {
     let (text, needle) = (text.as_bytes(), needle.as_bytes());
-    let from = match from as i64 {
-        from if from > 0 => usize::try_from(from - 1).unwrap_or(usize::MAX),
-        0 => 0,
-        back => text.len().saturating_sub(usize::try_from(back.unsigned_abs()).unwrap_or(usize::MAX)),
-    };
-    let found = text.get(from..).and_then(|rest| memmem::find(rest, &needle));
-    Ok(match found {
-        Some(at) => (Some((from + at + 1) as f64), Some((from + at + needle.len()) as f64)),
-        None => (None, None),
-    })
+    let from = (from as usize).saturating_sub(1);
+    let end = from.saturating_add(places as usize).saturating_add(needle.len().saturating_sub(1));
+    let range = text.get(from..end.min(text.len())).unwrap_or_default();
+    Ok(memmem::find(range, &needle).map(|at| (from + at + 1) as f64))
+}
+
+/// Whether `needle` is in `text` at byte `at` (from 1).
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as in `find`")]
+fn is_at(_: &Lua, (text, needle, at): (LuaString, LuaString, f64)) -> mlua::Result<bool> {
+    let (text, needle) = (text.as_bytes(), needle.as_bytes());
+    Ok(text.get((at as usize).saturating_sub(1)..).is_some_and(|rest| rest.starts_with(&needle)))
 }
 
 /// The prelude's bytecode, compiled once per process. Without inlining, which would hide the frames that `error`

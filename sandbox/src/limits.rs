@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// Limits of a VM and of each execution in it. All of them are enforced; [`Limits::default`] suits business rules.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Limits {
     /// CPU time of one execution. May be overrun by up to about a millisecond, see `slot.rs`.
     pub cpu: Duration,

@@ -24,6 +24,8 @@ const HOSTS_MAX: usize = 32;
 const HOST_BYTES_MAX: usize = 253;
 /// The least memory that is of use: a VM alone has 440 KiB.
 const MEMORY_BYTES_MIN: usize = 1 << 20;
+/// The least time that is of use: the watchdog looks no oftener.
+const TIME_MIN: Duration = Duration::from_millis(1);
 /// The most executions at once that a script may ask for.
 const CONCURRENCY_MAX: u32 = 1000;
 /// Events that are not sent but happen to every script: when a version begins to serve, replaces another, and ends.
@@ -357,9 +359,9 @@ fn limits(faults: &mut Faults, sketch: &Sketch) -> OwnLimits {
 
 fn time(faults: &mut Faults, field: &str, sketch: &Sketch) -> Option<Duration> {
     let time = if let Sketch::Text(text) = sketch { humantime::parse_duration(text).ok() } else { None };
-    let time = time.filter(|time| !time.is_zero());
+    let time = time.filter(|time| *time >= TIME_MIN);
     if time.is_none() {
-        faults.wrong(field, sketch, "a text such as \"20ms\" or \"1s\", more than 0");
+        faults.wrong(field, sketch, "a text such as \"20ms\" or \"1s\", at least 1ms");
     }
     time
 }

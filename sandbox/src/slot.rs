@@ -245,6 +245,21 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     }
 }
 
+/// Whether the execution on this thread is to be stopped: for loops of ours, which the interrupt does not reach. Once
+/// true, it has been felt, as an interrupt would have been.
+pub(crate) fn time_is_up() -> bool {
+    // SAFETY: set from begin to end of an execution only, and the slot is kept alive by the VM it runs in.
+    let Some(slot) = (unsafe { CURRENT.get().as_ref() }) else { return false };
+    let verdict = *slot.verdict();
+    match verdict {
+        Some((epoch, clock)) if epoch == slot.epoch.load(Ordering::Relaxed) => {
+            STOPPED_BY.set(Some(clock));
+            true
+        }
+        _ => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,6 +294,23 @@ mod tests {
 
         assert!(answer.is_err());
         assert_eq!(slot.end(), Some(Clock::Wall));
+    }
+
+    #[test]
+    fn a_loop_of_ours_feels_the_verdict_on_its_own_execution_only() {
+        let lua = mlua::Lua::new();
+        let callbacks = Callbacks::of(&lua).unwrap();
+        let slot = Slot::new().unwrap();
+        slot.begin(callbacks, BUDGET, 0);
+        assert!(!time_is_up());
+        slot.stop(1, Clock::Cpu);
+        assert!(time_is_up());
+        assert_eq!(slot.end(), Some(Clock::Cpu));
+        assert!(!time_is_up());
+
+        slot.begin(callbacks, BUDGET, 0);
+        assert!(!time_is_up());
+        assert_eq!(slot.end(), None);
     }
 
     #[test]

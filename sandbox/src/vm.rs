@@ -19,6 +19,7 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::forms::{self, Failure, Shared};
 use crate::globals::{self, Globals};
+use crate::guard;
 use crate::limits::Limits;
 use crate::log::{Log, LogLine};
 use crate::probe::Probe;
@@ -165,7 +166,9 @@ impl Vm {
         let ended = catch_unwind(AssertUnwindSafe(|| self.enter(program, call, probe, seed)));
         let stopped_by = self.slot.end();
 
-        let Ok(ended) = ended else {
+        // Asked in any case: the answer is for this execution only.
+        let panicked = guard::panicked();
+        let (Ok(ended), false) = (ended, panicked) else {
             self.usable = false;
             return Err(Fault::internal("the sandbox itself failed (panic); the VM is given up"));
         };

@@ -1,12 +1,19 @@
-//! Logs and metrics set-up, one call each, the same for every program.
+//! How a program is watched: logs and metrics set-up, one call each, and the question of a health check; the same for
+//! every program.
 //!
 //! Levels: ERROR needs a person; WARN is unexpected but work went on; INFO is a change of state.
+
+pub mod health;
 
 use std::io::IsTerminal;
 use std::str::FromStr;
 
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
+
+mod stderr;
+
+pub use stderr::{Log, log_lines_dropped};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +43,24 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Sends the process's log to stderr.
+/// Sends the process's log to stderr. No thread ever waits for that: up to 1 MiB is kept for a slow reader, and what is
+/// more is dropped and counted by [`log_lines_dropped`]. Keep what is returned until the end of `main`.
 ///
 /// `filter` is a `tracing` filter, for example `info` or `info,manager::feed=debug`.
 ///
 /// # Errors
 /// The filter can't be read, or the log was set up before.
-pub fn init(filter: &str, format: LogFormat) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+pub fn init(filter: &str, format: LogFormat) -> Result<Log, Box<dyn std::error::Error + Send + Sync>> {
     let filter = EnvFilter::try_new(filter)?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (buffer, log) = stderr::start()?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(buffer);
     match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Json => {
+            builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()?
+        }
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init()?,
     }
+    Ok(log)
 }
 
 /// An error with its causes, in one line: `read a: permission denied`. To be used where it is handled, not where it is

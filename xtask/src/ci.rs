@@ -31,6 +31,7 @@ pub(crate) fn run(options: &CiOptions) -> Result<()> {
         ("doc tests", doc_tests),
         ("docs", docs),
         ("dependencies", dependencies),
+        ("fuzz", crate::fuzz::smoke),
     ];
     checks.push(if options.no_e2e { ("e2e", || Ok(Some("left out by --no-e2e"))) } else { ("e2e", e2e) });
 

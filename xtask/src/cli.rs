@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Developer commands of Moonswarm.
 #[derive(Debug, Parser)]
@@ -18,7 +18,12 @@ pub(crate) enum Command {
     Dev(DevOptions),
     /// Prove everything on a real Docker Swarm of three nodes, started here and removed again.
     E2e(E2eOptions),
-    /// What CI runs: format, lints, tests, docs, dependency checks, e2e.
+    /// Try attacks on the sandbox and tell which were contained.
+    SandboxCases(SandboxCasesOptions),
+    /// Run one of them (started by `sandbox-cases` itself).
+    #[command(hide = true)]
+    SandboxCase,
+    /// What CI runs: format, lints, tests, docs, dependency checks, fuzz targets, e2e.
     Ci(CiOptions),
     /// Clean up after an e2e run when its process is gone (started by `e2e` itself).
     #[command(hide = true)]
@@ -61,6 +66,38 @@ pub(crate) struct E2eOptions {
     /// Make the measured parts this much shorter (0.1 = a tenth) while developing; the report says so.
     #[arg(long, default_value_t = 1.0, value_name = "FACTOR")]
     pub(crate) scale: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask sandbox-cases sandbox/cases\n  cargo xtask sandbox-cases sandbox/cases/memory \
+    --via library --rounds 10000\n\nWhat counts as contained is told in docs/sandbox.md. Exit codes: 0 all contained, 1 one \
+    was late or not contained."
+)]
+pub(crate) struct SandboxCasesOptions {
+    /// Folder of `.luau` and `.lua` files, see docs/sandbox.md for their form.
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
+    /// Write all that was seen as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Which way the scripts run.
+    #[arg(long, value_enum, default_value_t = Via::Both)]
+    pub(crate) via: Via,
+    /// How often each case runs; memory is compared between the first run and the last.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rounds: u32,
+}
+
+/// Ways to run a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// The library, in a process for each case.
+    Library,
+    /// `POST /v1/run` of an executor.
+    Http,
+    /// Both.
+    Both,
 }
 
 #[derive(Debug, Args)]

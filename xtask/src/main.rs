@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask dev | e2e | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | e2e | sandbox-cases | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod ci;
@@ -7,6 +7,8 @@ mod dev;
 mod dev_log;
 mod dev_watch;
 mod e2e;
+mod fuzz;
+mod sandbox_cases;
 mod shell;
 
 use std::process::ExitCode;
@@ -20,6 +22,8 @@ fn main() -> ExitCode {
         Command::Dev(options) => report(dev::run(options)),
         Command::E2e(options) => e2e::run(options),
         Command::Ci(options) => report(ci::run(&options)),
+        Command::SandboxCases(options) => sandbox_cases::run(&options),
+        Command::SandboxCase => report(containment::library::serve()),
         Command::E2eReaper(options) => e2e::reaper(&options),
     }
 }

@@ -5,6 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use contract::Token;
 use contract::feed::feed_client::FeedClient;
 use contract::feed::{AUTHORIZATION, FromExecutor, Goodbye, Hello, from_executor};
 use tokio::runtime::Builder;
@@ -19,7 +20,6 @@ use tonic::{Request, Status, Streaming};
 use super::backoff::Backoff;
 use super::follower::{Follower, Step, Work};
 use super::wire;
-use crate::http::token::Token;
 use crate::release::{Refusal, Serving, Trust};
 
 /// From the first packet to an open stream.

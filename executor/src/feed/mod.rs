@@ -3,7 +3,7 @@
 //!
 //! Everything here runs on the control thread; compiling runs beside it, so that the stream stays alive meanwhile.
 
-mod backoff;
+pub(crate) mod backoff;
 mod client;
 mod follower;
 mod wire;

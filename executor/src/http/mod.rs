@@ -8,4 +8,3 @@ mod routes;
 mod run;
 pub(crate) mod server;
 mod status;
-pub mod token;

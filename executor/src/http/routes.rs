@@ -15,6 +15,7 @@ enum Route<'a> {
     Readyz,
     Metrics,
     Release,
+    Vms,
     /// With `{tenant}/{script}` as it stands in the path.
     Run(&'a str),
 }
@@ -26,6 +27,7 @@ impl<'a> Route<'a> {
             "/readyz" => Self::Readyz,
             "/metrics" => Self::Metrics,
             "/v1/release" => Self::Release,
+            "/v1/vms" => Self::Vms,
             _ => Self::Run(path.strip_prefix("/v1/run/")?),
         })
     }
@@ -81,13 +83,15 @@ async fn dispatch(worker: &Worker, parts: &Parts, body: Incoming) -> Answer {
         Route::Readyz => status::readyz(serving),
         Route::Metrics => Ok(status::metrics(serving)),
         Route::Release => status::release(serving),
+        Route::Vms => Ok(status::vms(serving)),
     };
     // A probe that finds us not ready is no refused request.
     answered.unwrap_or_else(|problem| answer::problem(&problem))
 }
 
 fn is_known(worker: &Worker, parts: &Parts) -> bool {
-    worker.token.as_ref().is_none_or(|token| token.is_shown_by(parts.headers.get(header::AUTHORIZATION)))
+    let shown = parts.headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+    worker.token.as_ref().is_none_or(|token| token.is_shown_in(shown))
 }
 
 fn refuse(worker: &Worker, problem: &Problem) -> Answer {

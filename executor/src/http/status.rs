@@ -75,6 +75,12 @@ pub(crate) fn release(serving: &Serving) -> Result<Answer, Refused> {
     Ok(ok(JSON, serde_json::to_vec(&status).expect("a struct of strings and numbers is always JSON")))
 }
 
+/// The VMs, by worker: whose each is, what it holds and may hold, and how long it has been unused. About a second old.
+pub(crate) fn vms(serving: &Serving) -> Answer {
+    let workers = serde_json::json!({ "workers": serving.metrics().board.read() });
+    ok(JSON, workers.to_string())
+}
+
 /// The counters.
 pub(crate) fn metrics(serving: &Serving) -> Answer {
     ok(HeaderValue::from_static(telemetry::METRICS_MEDIA_TYPE), serving.metrics().render())

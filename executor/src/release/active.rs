@@ -8,6 +8,9 @@ use contract::bundle::{Bundle, Sources};
 use contract::release::{Scripts, Signed, SignedRelease, Statement};
 use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
+use sandbox::Limits;
+
+use crate::strategy::Share;
 
 /// The scripts of one tenant.
 pub type Tenant = HashMap<ScriptName, Arc<Script>>;
@@ -29,6 +32,12 @@ pub struct Active {
 /// One compiled script.
 #[derive(Debug)]
 pub struct Script {
+    /// Whose it is.
+    pub tenant: TenantName,
+    /// Its name.
+    pub name: ScriptName,
+    /// What its tenant may take of the I/O threads; the same for all of a tenant's scripts and versions.
+    pub share: Arc<Share>,
     /// Its version.
     pub version: Version,
     /// Value of the version header.
@@ -37,6 +46,26 @@ pub struct Script {
     pub program: sandbox::Program,
     /// What it was compiled from, kept for the disk cache.
     pub source: Arc<[u8]>,
+}
+
+impl Script {
+    /// Compiles `source`, which is of the file that its author knows as `file`.
+    ///
+    /// # Errors
+    /// The gate refuses it.
+    pub(crate) fn compile(
+        tenant: TenantName,
+        name: ScriptName,
+        file: &str,
+        source: Arc<[u8]>,
+        limits: &Limits,
+        share: Arc<Share>,
+    ) -> Result<Self, sandbox::Refusal> {
+        let program = sandbox::compile(file, &source, limits)?;
+        let version = Version::of(&source);
+        let version_header = HeaderValue::from_str(version.as_str()).expect("hex digits are a header value");
+        Ok(Self { tenant, name, share, version, version_header, program, source })
+    }
 }
 
 /// How and since when a release answers.

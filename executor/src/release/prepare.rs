@@ -9,6 +9,7 @@ use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
 use super::{Active, Change, Offer, Refusal, Script, Tenant, Trust};
+use crate::strategy::Share;
 
 /// The releases at hand.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,11 @@ impl Known {
     /// A script that was compiled before from the same source under the same name.
     fn compiled(&self, tenant: &str, script: &str, version: &Version) -> Option<&Arc<Script>> {
         self.all().filter_map(|release| release.find(tenant, script).ok()).find(|known| known.version == *version)
+    }
+
+    /// What the tenant's scripts have in common: a new version is no new tenant.
+    fn share(&self, tenant: &TenantName) -> Option<Arc<Share>> {
+        self.all().find_map(|release| share(release.tenants.get(tenant)?))
     }
 }
 
@@ -60,6 +66,10 @@ pub fn prepare(trust: &Trust, known: &Known, offer: Offer) -> Result<Active, Ref
     }
     let number_header = HeaderValue::from(number);
     Ok(Active { statement, signed, scripts, tenants, number_header, served: OnceLock::new() })
+}
+
+fn share(of_tenant: &Arc<Tenant>) -> Option<Arc<Share>> {
+    of_tenant.values().next().map(|script| Arc::clone(&script.share))
 }
 
 fn find_base(known: &Known, base: u64, number: u64) -> Result<Option<&Arc<Active>>, Refusal> {
@@ -109,14 +119,15 @@ fn apply(
         }
         return Ok(());
     };
-    let version = content.entry.version.clone();
-    let compiled = match known.compiled(tenant.as_str(), script.as_str(), &version) {
+    let compiled = match known.compiled(tenant.as_str(), script.as_str(), &content.entry.version) {
         Some(compiled) => Arc::clone(compiled),
         None => {
-            let program = sandbox::compile(&file_name(&content.entry, &script), &content.source, &trust.limits)
+            let share = known.share(&tenant).or_else(|| tenants.get(&tenant).and_then(share)).unwrap_or_default();
+            let file = file_name(&content.entry, &script);
+            // Its version was checked to be the one of the entry.
+            let compiled = Script::compile(tenant.clone(), script.clone(), &file, content.source, &trust.limits, share)
                 .map_err(|refusal| Refusal::Gate { tenant: tenant.clone(), script: script.clone(), refusal })?;
-            let version_header = HeaderValue::from_str(version.as_str()).expect("hex digits are a header value");
-            Arc::new(Script { version, version_header, program, source: content.source })
+            Arc::new(compiled)
         }
     };
     Arc::make_mut(tenants.entry(tenant).or_default()).insert(script, compiled);
@@ -198,6 +209,21 @@ mod tests {
 
         let before = known.active.as_ref().unwrap().find("acme", "risk").unwrap();
         assert!(Arc::ptr_eq(before, release.find("acme", "risk").unwrap()));
+    }
+
+    #[test]
+    fn all_scripts_and_versions_of_a_tenant_have_one_share() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let scripts =
+            vec![write("acme", "risk", "return 1"), write("acme", "rate", "return 2"), write("zoo", "ape", "return 3")];
+        let known = running(prepare(&trust, &Known::default(), signer.offer_and_keep(1, 0, scripts)).unwrap());
+
+        let release = prepare(&trust, &known, signer.offer(2, 1, vec![write("acme", "risk", "return 4")])).unwrap();
+
+        let share = |tenant: &str, script: &str| Arc::clone(&release.find(tenant, script).unwrap().share);
+        assert!(Arc::ptr_eq(&share("acme", "risk"), &share("acme", "rate")));
+        assert!(!Arc::ptr_eq(&share("acme", "risk"), &share("zoo", "ape")));
     }
 
     #[test]

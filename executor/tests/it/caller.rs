@@ -16,6 +16,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Caller {
     connection: SendRequest<Full<Bytes>>,
     token: Option<&'static str>,
+    drill: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -41,11 +42,17 @@ impl Caller {
         let stream = TcpStream::connect(address).await.unwrap();
         let (connection, driver) = handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(driver);
-        Self { connection, token: None }
+        Self { connection, token: None, drill: None }
     }
 
     pub(crate) fn with_token(mut self, token: &'static str) -> Self {
         self.token = Some(token);
+        self
+    }
+
+    /// Asks for a fault on purpose in place of the script, from now on.
+    pub(crate) fn with_drill(mut self, drill: &'static str) -> Self {
+        self.drill = Some(drill);
         self
     }
 
@@ -62,6 +69,9 @@ impl Caller {
         let mut request = Request::builder().method(method).uri(path).header("host", "executor");
         if let Some(token) = self.token {
             request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(drill) = self.drill {
+            request = request.header("x-moonswarm-drill", drill);
         }
         let request = request.body(Full::new(body.into())).unwrap();
         self.connection.ready().await?;

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use executor::Executor;
+use executor::outbound::OutboundSettings;
 use executor::settings::Settings;
+use executor::{Executor, strategy};
 use telemetry::LogFormat;
 use tempfile::TempDir;
 
@@ -31,10 +32,14 @@ impl World {
             release_config: dir.path().join("logic.lua"),
             node: "here".into(),
             threads: 2,
+            strategy: strategy::Kind::ThreadPool { workers: 2 },
             drain: Duration::from_secs(5),
             log_filter: "info".into(),
             log_format: LogFormat::Json,
             lifeline: false,
+            drills: false,
+            outbound: OutboundSettings::default(),
+            pubsub: None,
         };
         Self { signer, settings, dir }
     }
@@ -45,6 +50,12 @@ impl World {
         let bundle = world.signer.bundle(1, scripts).encode().unwrap();
         fs_err::write(&world.settings.release_config, bundle).unwrap();
         world
+    }
+
+    /// Scripts run as `strategy` has it, and callers may ask for faults.
+    pub(crate) fn drilling(mut self, strategy: strategy::Kind) -> Self {
+        (self.settings.strategy, self.settings.drills) = (strategy, true);
+        self
     }
 
     pub(crate) fn start(&self) -> Executor {

@@ -5,4 +5,5 @@ mod bad_input;
 mod cloud;
 mod outages;
 mod path;
+mod requests;
 mod support;

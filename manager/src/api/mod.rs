@@ -18,13 +18,12 @@ use axum::extract::Request;
 use axum::http::{Method, Uri};
 use axum::middleware;
 use axum::routing::get;
-use contract::{Code, Problem};
+use contract::{Code, Problem, Token};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::error::ApiError;
 use crate::context::Context;
-use crate::tokens::Token;
 
 /// Changes that are carried out at the same time; each may hold a source in memory.
 const CHANGES_MAX: usize = 64;

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::Token;
 use contract::feed::feed_server::Feed;
 use contract::feed::{Abandon, Activate, FromExecutor, Hello, ToExecutor, from_executor, to_executor};
 use futures_util::{Stream, StreamExt};
@@ -13,7 +14,6 @@ use tokio_util::task::TaskTracker;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::registry::{Command, Connection, EXECUTORS_MAX, Registry};
-use crate::tokens::Token;
 
 /// How long a stream may stay silent before it has said who it is.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);

@@ -152,7 +152,7 @@ async fn an_upload_that_is_too_large_is_refused_without_being_read() {
 #[tokio::test]
 async fn an_executor_that_refuses_an_upload_is_told_of_in_the_status() {
     let world = World::start().await;
-    let picky = world.follower_with("picky", Manners { dislikes: Some("bad"), ..Manners::default() }).await;
+    let picky = world.voter("picky", Manners { dislikes: Some("bad"), ..Manners::default() }).await;
     let generation = world.bucket.upload(RISK, "return 'bad'");
 
     let outcome = world.hint(RISK, generation, Kind::Finalize).await;

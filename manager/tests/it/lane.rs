@@ -90,7 +90,7 @@ async fn a_refused_content_is_undone_by_pushing_what_runs() {
 /// Uploads of which one can't run, found by one look at the bucket.
 async fn check_culprit(vague: bool) {
     let world = World::start().await;
-    let picky = world.follower_with("picky", Manners { dislikes: Some("bad"), vague, ..Manners::default() }).await;
+    let picky = world.voter("picky", Manners { dislikes: Some("bad"), vague, ..Manners::default() }).await;
     for index in 0..9 {
         let source = if index == 4 { "return 'bad'".to_owned() } else { format!("return {index}") };
         world.bucket.upload(&format!("tenants/acme/scripts/s{index}.luau"), &source);

@@ -168,9 +168,9 @@ async fn a_declaration_that_can_not_be_right_refuses_the_push() {
     let source = "return { handle = print, state = 'warm', limits = { cpu = 20 } }";
 
     insta::assert_snapshot!(world.put("acme/risk", "", source).await.problem(), @r#"
-    422 script_refused: risk.luau: `limits.cpu` is the number 20; expected a text such as "20ms" or "1s", more than 0; and 1 more
+    422 script_refused: risk.luau: `limits.cpu` is the number 20; expected a text such as "20ms" or "1s", at least 1ms; and 1 more
     hint: nothing was changed; `moonswarm check FILE` judges as the manager does
-    at risk.luau: `limits.cpu` is the number 20; expected a text such as "20ms" or "1s", more than 0
+    at risk.luau: `limits.cpu` is the number 20; expected a text such as "20ms" or "1s", at least 1ms
     at risk.luau: `state` is "warm"; expected "fresh", "pooled" or "tenant"
     "#);
     assert_eq!(world.release(), 1);

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use contract::Token;
 use contract::api::{ChangeAnswer, Health, Status};
 use contract::bundle::Bundle;
 use contract::release::{PublicKeys, SigningKey};
@@ -13,7 +14,6 @@ use manager::metrics::Metrics;
 use manager::reconcile::{self, ReconcileError};
 use manager::rolling::Rolling;
 use manager::run::{Manager, Setup};
-use manager::tokens::Token;
 use reqwest::Method;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -207,14 +207,18 @@ impl World {
         follower
     }
 
+    /// An executor that runs the current release: only such are asked about the next one.
+    pub(crate) async fn voter(&self, id: &str, manners: Manners) -> Follower {
+        let follower = self.follower_with(id, manners).await;
+        follower.runs(self.release()).await;
+        follower
+    }
+
     /// Executors that run the current release.
     pub(crate) async fn followers<const N: usize>(&self, ids: [&str; N]) -> [Follower; N] {
-        let release = self.release();
         let mut followers = Vec::new();
         for id in ids {
-            let follower = self.follower(id).await;
-            follower.runs(release).await;
-            followers.push(follower);
+            followers.push(self.voter(id, Manners::default()).await);
         }
         followers.try_into().ok().unwrap()
     }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::LOOK_EVERY;
+use crate::slot::time_is_up;
 use crate::stack::{Pin, Stack};
 
 /// Elements and fields a new table has room for; more make it grow. Most tables of rules have a handful.
@@ -45,9 +47,15 @@ impl Value<'_> {
     }
 
     fn descend<E: Error>(&mut self) -> Result<(), E> {
+        in_time()?;
         self.depth = self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))?;
         Ok(())
     }
+}
+
+fn in_time<E: Error>() -> Result<(), E> {
+    // What the caller is told is that the deadline was exceeded.
+    if time_is_up() { Err(E::custom("not read before the deadline")) } else { Ok(()) }
 }
 
 fn inexact<E: Error>(value: impl fmt::Display) -> E {
@@ -114,6 +122,9 @@ impl<'de> Visitor<'de> for Value<'_> {
         let mut index = 0;
         while let Some(pushed) = elements.next_element_seed(self.inner())? {
             index += 1;
+            if index % LOOK_EVERY.cast_signed() == 0 {
+                in_time()?;
+            }
             if let Pushed::Value = pushed {
                 self.stack.set_element(table, index);
             }

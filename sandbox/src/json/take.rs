@@ -4,8 +4,10 @@
 
 use std::fmt::Write as _;
 
+use super::LOOK_EVERY;
 use crate::fault::clip;
 use crate::limits::{Bytes, Limits};
+use crate::slot::time_is_up;
 use crate::stack::{Kind, Pin, Position, Stack};
 
 /// Bytes that most answers fit into.
@@ -13,6 +15,9 @@ const ROOM: usize = 256;
 
 /// An array may have holes, written as `null`, as long as it is not mostly holes: `{[1e9] = 1}` is a mistake.
 const HOLES_FREE: usize = 8;
+
+/// Bytes of a string that is worth a look at what it takes before it is written.
+const LONG: usize = 4096;
 
 /// Bytes of a path such as `result.items[3]` that a message repeats.
 const PATH_BYTES_MAX: usize = 200;
@@ -35,6 +40,8 @@ enum Step {
 enum Reason {
     Exceeds(String),
     Invalid(String),
+    /// The execution is over its deadline, which is what its caller will be told.
+    Late,
 }
 
 impl Refused {
@@ -46,6 +53,10 @@ impl Refused {
         Self { steps: Vec::new(), reason: Reason::Invalid(what.into()) }
     }
 
+    fn late() -> Self {
+        Self { steps: Vec::new(), reason: Reason::Late }
+    }
+
     fn within(mut self, step: Step) -> Self {
         self.steps.push(step);
         self
@@ -53,7 +64,7 @@ impl Refused {
 
     /// Whether a limit is the reason, and not the value's kind.
     pub(crate) fn is_limit(&self) -> bool {
-        matches!(self.reason, Reason::Exceeds(_))
+        matches!(self.reason, Reason::Exceeds(_) | Reason::Late)
     }
 
     /// One sentence, such as ``result.items[3] is a function, which JSON has no form for``.
@@ -65,6 +76,7 @@ impl Refused {
     pub(crate) fn sentence_about(&self, name: &str) -> String {
         let what = match &self.reason {
             Reason::Exceeds(what) => return format!("{name} {what}"),
+            Reason::Late => return format!("{name} was not written before the deadline"),
             Reason::Invalid(what) => what,
         };
         let mut path = name.to_owned();
@@ -129,11 +141,13 @@ impl Writer<'_> {
 
     /// Counts a value and what was written so far.
     fn count(&mut self) -> Result<(), Refused> {
-        self.nodes_left = self
-            .nodes_left
-            .checked_sub(1)
-            .ok_or_else(|| Refused::exceeds(format!("has more than {} values", self.limits.output_nodes)))?;
-        self.check_bytes(0)
+        self.nodes_left = self.nodes_left.checked_sub(1).ok_or_else(|| self.too_many())?;
+        self.check_bytes(0)?;
+        if self.nodes_left.is_multiple_of(LOOK_EVERY) { in_time() } else { Ok(()) }
+    }
+
+    fn too_many(&self) -> Refused {
+        Refused::exceeds(format!("has more than {} values", self.limits.output_nodes))
     }
 
     fn check_bytes(&self, more: usize) -> Result<(), Refused> {
@@ -166,8 +180,8 @@ impl Writer<'_> {
 
     fn string(&mut self, position: Position) -> Result<(), Refused> {
         let bytes = self.stack.bytes(position);
-        // Before the copy: escapes can make it six times as long.
-        self.check_bytes(bytes.len())?;
+        // Before the copy, which escapes can make six times as long.
+        self.check_bytes(bytes.len() + if bytes.len() > LONG { escapes(bytes) } else { 0 })?;
         let text = std::str::from_utf8(bytes).map_err(|_| Refused::invalid("is a string that is not UTF-8"))?;
         serde_json::to_writer(&mut self.text, text).expect("strings are JSON, and a vector takes all");
         Ok(())
@@ -175,6 +189,7 @@ impl Writer<'_> {
 
     /// The first key decides: a string makes it an object, a number an array.
     fn table(&mut self, table: Position, depth: u32) -> Result<(), Refused> {
+        in_time()?;
         let before = self.stack.top();
         let Some(cursor) = self.stack.push_next(table, 0) else {
             let is_array = self.stack.has_metatable(table, self.array);
@@ -250,6 +265,9 @@ impl Writer<'_> {
                 kind => return Err(Refused::invalid(format!("has {} as key", kind.name()))),
             };
             count += 1;
+            if count > self.nodes_left as usize {
+                return Err(self.too_many());
+            }
             cursor = next;
             self.stack.cut(before);
         }
@@ -258,6 +276,16 @@ impl Writer<'_> {
         }
         Ok(largest)
     }
+}
+
+/// Bytes that `\u0000` and its like add to what they stand for.
+fn escapes(bytes: &[u8]) -> usize {
+    let is_long = |byte: &&u8| **byte < 0x20 && !matches!(byte, 0x08 | 0x09 | 0x0a | 0x0c | 0x0d);
+    bytes.iter().filter(is_long).count() * (r"\u0000".len() - 1)
+}
+
+fn in_time() -> Result<(), Refused> {
+    if time_is_up() { Err(Refused::late()) } else { Ok(()) }
 }
 
 /// A number as index of an array.

@@ -115,9 +115,9 @@ fn all_that_is_wrong_is_told_at_once() {
     rule.luau: `http.hosts` has "https://example.com"; expected the name of a host in lower case, without scheme, port and path, such as "api.example.com"
     rule.luau: `http` has "ports" as key; expected a table such as `{ hosts = { "api.example.com" } }`
     rule.luau: `limits.concurrency` is the number 1.5; expected a whole number from 1 to 1000
-    rule.luau: `limits.cpu` is the number 20; expected a text such as "20ms" or "1s", more than 0
+    rule.luau: `limits.cpu` is the number 20; expected a text such as "20ms" or "1s", at least 1ms
     rule.luau: `limits.memory` is "8"; expected a text such as "512KiB" or "8MiB", at least 1 MiB
-    rule.luau: `limits.wall` is "soon"; expected a text such as "20ms" or "1s", more than 0
+    rule.luau: `limits.wall` is "soon"; expected a text such as "20ms" or "1s", at least 1ms
     rule.luau: `limits` has "disk" as key; expected some of `cpu`, `wall`, `memory`, `output`, `concurrency`
     rule.luau: `on["OnStart"]` is no event of the life cycle; there are OnReload, OnShutdown, OnStartup
     rule.luau: `on["a b"]` is no event: event name `a b` has ' ' at position 2; names are letters, digits, `.`, `_`, `-`, and start with a letter or digit

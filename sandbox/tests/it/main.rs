@@ -1,6 +1,7 @@
 //! The sandbox from outside: what scripts get, what they do not get, and where they are stopped.
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test, and clippy knows only the test functions")]
 
+mod bounds;
 mod declaring;
 mod examples;
 mod forms;
