@@ -80,7 +80,7 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Check a script and make it the one that runs
     #[command(
-        after_help = "Examples:\n  moonswarm push risk.luau --tenant acme --wait\n  moonswarm push risk.luau --tenant acme --if-generation 1795307950143920 --json"
+        after_help = "Examples:\n  moonswarm push risk.luau --tenant acme --wait\n  moonswarm push rules/basket --tenant acme --wait\n  moonswarm push risk.luau --tenant acme --if-generation 1795307950143920 --json"
     )]
     Push(Push),
     /// Show the scripts that run
@@ -105,12 +105,15 @@ pub(crate) enum Command {
         after_help = "Examples:\n  moonswarm run risk.luau --input risk.json\n  echo '{}' | moonswarm run risk.luau --input -"
     )]
     Run(Run),
-    /// Check scripts here, as the manager does before it takes one
-    #[command(after_help = "Examples:\n  moonswarm check rules/*.luau")]
+    /// Check scripts and run their tests here, as the manager does before it takes one
+    #[command(after_help = "Examples:\n  moonswarm check rules/*.luau rules/basket")]
     Check(Check),
     /// Ask an executor to run a script
     #[command(after_help = "Examples:\n  moonswarm call risk --tenant acme --input risk.json")]
     Call(Call),
+    /// Print the type declarations of all that scripts may use, for editors
+    #[command(after_help = "Examples:\n  moonswarm types > moonswarm.d.luau")]
+    Types,
     /// Print the completion script of a shell
     #[command(
         after_help = "Examples:\n  moonswarm completions bash > ~/.local/share/bash-completion/completions/moonswarm"
@@ -187,13 +190,13 @@ impl From<Mode> for Activation {
 /// `push`
 #[derive(Debug, Args)]
 pub(crate) struct Push {
-    /// The script; `-` reads standard input and needs --name
+    /// The script: a file, a folder, a .zip or .tar; `-` reads standard input and needs --name
     pub(crate) file: PathBuf,
 
     #[command(flatten)]
     pub(crate) tenant: Tenant,
 
-    /// Name of the script [default: the file's name without its ending]
+    /// Name of the script [default: the file's name without its ending, or the folder's]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<ScriptName>,
 
@@ -252,7 +255,7 @@ pub(crate) struct Remove {
 /// `run`
 #[derive(Debug, Args)]
 pub(crate) struct Run {
-    /// The script; `-` reads standard input
+    /// The script: a file, a folder, a .zip or .tar; `-` reads standard input
     pub(crate) file: PathBuf,
 
     /// File with the JSON input; `-` reads standard input [default: null]
@@ -263,7 +266,7 @@ pub(crate) struct Run {
 /// `check`
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// The scripts; `-` reads standard input
+    /// The scripts: files, folders, .zip or .tar; `-` reads standard input
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
 }

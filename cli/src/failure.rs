@@ -36,8 +36,17 @@ struct Words {
     request_id: String,
     /// Where in the script.
     diagnostics: Vec<Diagnostic>,
-    /// The script they point into.
-    source: Option<String>,
+    /// The files they point into: name and text.
+    sources: Vec<(String, String)>,
+}
+
+impl Words {
+    fn source_of(&self, file: &str) -> Option<&str> {
+        match &self.sources[..] {
+            [(_, only)] => Some(only),
+            sources => sources.iter().find(|(name, _)| name == file).map(|(_, source)| source.as_str()),
+        }
+    }
 }
 
 impl Failure {
@@ -51,7 +60,7 @@ impl Failure {
             status: None,
             request_id: String::new(),
             diagnostics: Vec::new(),
-            source: None,
+            sources: Vec::new(),
         };
         Self { exit, words: Box::new(words) }
     }
@@ -95,9 +104,9 @@ impl Failure {
         self
     }
 
-    /// With the text of the script that the diagnostics point into.
-    pub(crate) fn source(mut self, source: &[u8]) -> Self {
-        self.words.source = Some(String::from_utf8_lossy(source).into_owned());
+    /// With the names and texts of the files that the diagnostics point into. An only one is meant whatever its name.
+    pub(crate) fn sources(mut self, sources: Vec<(String, String)>) -> Self {
+        self.words.sources = sources;
         self
     }
 
@@ -106,7 +115,7 @@ impl Failure {
         let mut text = format!("{}: {}\n", paint(ERROR, "error"), clean(&self.words.message));
         for diagnostic in &self.words.diagnostics {
             let is_told = self.words.message.ends_with(&diagnostic.message);
-            text += &snippet::render(diagnostic, self.words.source.as_deref(), is_told);
+            text += &snippet::render(diagnostic, self.words.source_of(&diagnostic.file), is_told);
         }
         for (label, value) in &self.words.facts {
             text += &format!("  {label}: {}\n", clean(value));
@@ -190,7 +199,7 @@ mod tests {
         problem.request_id = "0197".into();
 
         let failure = Failure::from_problem(Exit::Script, "push `acme/risk`", problem)
-            .source(b"return function(input)\n  local = 1\nend\n")
+            .sources(vec![("risk.luau".into(), "return function(input)\n  local = 1\nend\n".into())])
             .fact("manager", "http://127.0.0.1:7700")
             .hint("correct it and push again");
 

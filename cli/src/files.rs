@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 /// Most that is ever read of a script or an input. Far above every default limit, so that the sandbox and the
 /// programs tell the true size against the true limit; low enough for a device file named by mistake.
-const BYTES_MAX: u64 = 64 << 20;
+pub(crate) const BYTES_MAX: u64 = 64 << 20;
 
 /// All bytes of the file that the author named as `what`: `script` or `input`. `-` is standard input.
 ///

@@ -11,6 +11,7 @@ mod desk;
 mod exit;
 mod failure;
 mod files;
+mod folder;
 mod manager;
 mod output;
 mod progress;

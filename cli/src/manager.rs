@@ -5,6 +5,7 @@ use std::time::Duration;
 use contract::api::{
     ChangeAnswer, ChangeQuery, ExecutorList, HEADER_AUTHOR, RollbackRequest, ScriptList, Status, VersionList,
 };
+use contract::ids::Form;
 use contract::{ScriptName, TenantName};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
@@ -95,7 +96,12 @@ impl Manager {
         terms: &Terms,
     ) -> Result<ChangeAnswer, ClientError> {
         let path = ["v1", "tenants", tenant.as_str(), "scripts", script.as_str()];
-        let request = Request { body: Some(("text/x-luau", source)), ..terms.request(Method::PUT, &path) };
+        let media_type = match Form::of(&source) {
+            Form::Luau => "text/x-luau",
+            Form::Zip => "application/zip",
+            Form::Tar => "application/x-tar",
+        };
+        let request = Request { body: Some((media_type, source)), ..terms.request(Method::PUT, &path) };
         self.client.ask(request).await?.json()
     }
 

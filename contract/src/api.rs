@@ -113,7 +113,7 @@ pub struct ScriptInfo {
     /// A newer content in the bucket that does not run, and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<Refused>,
-    /// The source that runs; only where one script is asked for.
+    /// The source that runs; only where one script is asked for, and only if it is a text and no package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
 }

@@ -14,13 +14,13 @@ pub enum NameError {
     /// No characters at all.
     #[error("{what} name is empty")]
     Empty {
-        /// `tenant` or `script`.
+        /// `tenant`, `script` or `event`.
         what: &'static str,
     },
     /// Above [`NAME_BYTES_MAX`].
     #[error("{what} name has {bytes} bytes, the longest allowed is {NAME_BYTES_MAX}")]
     TooLong {
-        /// `tenant` or `script`.
+        /// `tenant`, `script` or `event`.
         what: &'static str,
         /// How long it is.
         bytes: usize,
@@ -30,7 +30,7 @@ pub enum NameError {
         "{what} name `{name}` has {character:?} at position {position}; names are letters, digits, `.`, `_`, `-`, and start with a letter or digit"
     )]
     Character {
-        /// `tenant` or `script`.
+        /// `tenant`, `script` or `event`.
         what: &'static str,
         /// The whole text, escaped for display.
         name: String,
@@ -42,7 +42,7 @@ pub enum NameError {
     /// `..` anywhere: such a name would read like a path.
     #[error("{what} name `{name}` has `..` in it; names must not look like paths")]
     DotDot {
-        /// `tenant` or `script`.
+        /// `tenant`, `script` or `event`.
         what: &'static str,
         /// The whole text.
         name: String,
@@ -129,6 +129,12 @@ name!(
     "script"
 );
 
+name!(
+    /// An event that scripts may want. 1 to 64 of `[A-Za-z0-9._-]`, for example `order.created`.
+    EventName,
+    "event"
+);
+
 /// One immutable content of a script: the lower-case hex SHA-256 of its bytes, 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -180,15 +186,63 @@ impl fmt::Display for Version {
 /// The object at the bucket's root that the founding convention calls the script: tenant `default`, script `latest`.
 pub const FOUNDING_OBJECT: &str = "latest.lua";
 
-/// The bucket object in which a script lives: `tenants/TENANT/scripts/SCRIPT.luau`, or [`FOUNDING_OBJECT`].
-pub fn object_of(tenant: &TenantName, script: &ScriptName) -> String {
-    if tenant.as_str() == "default" && script.as_str() == "latest" {
-        return FOUNDING_OBJECT.to_owned();
-    }
-    format!("tenants/{tenant}/scripts/{script}.luau")
+/// What the bytes of a script are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Luau text.
+    Luau,
+    /// A package of modules as a zip file.
+    Zip,
+    /// A package of modules as a tar file.
+    Tar,
 }
 
-/// Which script an object of the bucket holds: `.luau` and `.lua` files in the place of [`object_of`], and
+impl Form {
+    /// Endings of objects and files that hold scripts, each with its form; the first of a form is the one that is made.
+    pub const ENDINGS: [(&str, Self); 4] =
+        [(".luau", Self::Luau), (".lua", Self::Luau), (".zip", Self::Zip), (".tar", Self::Tar)];
+
+    /// The form of these bytes, told by their magic numbers: `PK` of a zip file's first record (APPNOTE.TXT §4.3), and
+    /// `ustar` in the header of a tar file's first entry (POSIX `pax`), or the block of zeros that ends one without
+    /// entries. Neither can begin a Luau text.
+    pub fn of(bytes: &[u8]) -> Self {
+        if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
+            Self::Zip
+        } else if bytes.get(..512).is_some_and(|block| block.contains(&0) && is_tar(block)) {
+            Self::Tar
+        } else {
+            Self::Luau
+        }
+    }
+
+    /// The form that an object's or file's ending promises.
+    pub fn named(file: &str) -> Option<Self> {
+        Self::ENDINGS.iter().find(|(ending, _)| file.ends_with(ending)).map(|&(_, form)| form)
+    }
+
+    /// `.luau`, `.zip`, `.tar`.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Luau => ".luau",
+            Self::Zip => ".zip",
+            Self::Tar => ".tar",
+        }
+    }
+}
+
+fn is_tar(block: &[u8]) -> bool {
+    block[257..].starts_with(b"ustar") || block.iter().all(|&byte| byte == 0)
+}
+
+/// The bucket object in which a script of this form lives: `tenants/TENANT/scripts/SCRIPT.luau`, or [`FOUNDING_OBJECT`].
+pub fn object_of(tenant: &TenantName, script: &ScriptName, form: Form) -> String {
+    if form == Form::Luau && tenant.as_str() == "default" && script.as_str() == "latest" {
+        return FOUNDING_OBJECT.to_owned();
+    }
+    format!("tenants/{tenant}/scripts/{script}{}", form.ending())
+}
+
+/// Which script an object of the bucket holds: files with one of [`Form::ENDINGS`] in the place of [`object_of`], and
 /// [`FOUNDING_OBJECT`].
 ///
 /// `Ok(None)`: the object is none of ours (another place or another ending).
@@ -202,7 +256,7 @@ pub fn script_of(object: &str) -> Result<Option<(TenantName, ScriptName)>, NameE
     let Some((tenant, file)) = object.strip_prefix("tenants/").and_then(|rest| rest.split_once("/scripts/")) else {
         return Ok(None);
     };
-    let Some(script) = file.strip_suffix(".luau").or_else(|| file.strip_suffix(".lua")) else {
+    let Some(script) = Form::ENDINGS.iter().find_map(|(ending, _)| file.strip_suffix(ending)) else {
         return Ok(None);
     };
     Ok(Some((tenant.parse()?, script.parse()?)))
@@ -245,8 +299,12 @@ mod tests {
     #[test]
     fn a_script_and_its_object_name_each_other() {
         let (tenant, script) = ("acme".parse().unwrap(), "risk".parse().unwrap());
-        assert_eq!(object_of(&tenant, &script), "tenants/acme/scripts/risk.luau");
-        assert_eq!(script_of("tenants/acme/scripts/risk.luau"), Ok(Some((tenant.clone(), script.clone()))));
+        for (form, ending) in [(Form::Luau, "luau"), (Form::Zip, "zip"), (Form::Tar, "tar")] {
+            let object = format!("tenants/acme/scripts/risk.{ending}");
+            assert_eq!(object_of(&tenant, &script, form), object);
+            assert_eq!(script_of(&object), Ok(Some((tenant.clone(), script.clone()))));
+            assert_eq!(Form::named(&object), Some(form));
+        }
         assert_eq!(script_of("tenants/acme/scripts/risk.lua"), Ok(Some((tenant, script))));
     }
 
@@ -254,7 +312,21 @@ mod tests {
     fn the_founding_object_is_default_latest() {
         let (tenant, script) = script_of("latest.lua").unwrap().unwrap();
         assert_eq!((tenant.as_str(), script.as_str()), ("default", "latest"));
-        assert_eq!(object_of(&tenant, &script), "latest.lua");
+        assert_eq!(object_of(&tenant, &script, Form::Luau), "latest.lua");
+        assert_eq!(object_of(&tenant, &script, Form::Tar), "tenants/default/scripts/latest.tar");
+    }
+
+    #[test]
+    fn the_form_is_told_by_the_bytes_and_text_is_never_taken_for_a_package() {
+        let mut tar = vec![0; 512];
+        tar[257..262].copy_from_slice(b"ustar");
+
+        assert_eq!(Form::of(&tar), Form::Tar);
+        assert_eq!(Form::of(&[0; 1024]), Form::Tar);
+        assert_eq!(Form::of(b"PK\x03\x04..."), Form::Zip);
+        assert_eq!(Form::of(b"return function() end"), Form::Luau);
+        assert_eq!(Form::of(b""), Form::Luau);
+        assert_eq!(Form::of(format!("--{}ustar{}", "-".repeat(255), "-".repeat(300)).as_bytes()), Form::Luau);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use contract::api::Health;
-use contract::ids::{FOUNDING_OBJECT, ScriptName, TenantName, object_of};
+use contract::ids::{FOUNDING_OBJECT, Form, ScriptName, TenantName, object_of};
 use tokio::sync::watch;
 
 use crate::bucket::Bucket;
@@ -52,11 +52,11 @@ impl Context {
     }
 }
 
-/// Every object that may hold a script, the one that a push makes first.
+/// Every object that may hold a script, the one that a push of a text makes first.
 pub fn objects_of(tenant: &TenantName, script: &ScriptName) -> Vec<String> {
-    let mut objects = vec![object_of(tenant, script)];
-    for ending in ["luau", "lua"] {
-        let object = format!("tenants/{tenant}/scripts/{script}.{ending}");
+    let mut objects = vec![object_of(tenant, script, Form::Luau)];
+    for (ending, _) in Form::ENDINGS {
+        let object = format!("tenants/{tenant}/scripts/{script}{ending}");
         if !objects.contains(&object) {
             objects.push(object);
         }

@@ -1,12 +1,13 @@
 //! The gate: what a source must pass before it can be in a release.
 //!
-//! Size, encoding and syntax are the sandbox's judgement; here they are asked for off the threads that serve.
+//! The judgement is the sandbox's: size, encoding, syntax, what the script declares, its own tests. Here it is asked for
+//! off the threads that serve.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use contract::{Code, Diagnostic};
-use sandbox::Limits;
+use sandbox::{Engine, Limits};
 use tokio::sync::Semaphore;
 
 /// A source that the gate or an executor does not let pass.
@@ -23,21 +24,25 @@ pub struct Refusal {
 /// Judges sources. Cheap to clone.
 #[derive(Clone)]
 pub struct Gate {
+    engine: Arc<Engine>,
     limits: Arc<Limits>,
-    /// As many compilations at once as there are cores; more would only wait for each other.
+    /// As many judgements at once as there are cores; more would only wait for each other.
     places: Arc<Semaphore>,
 }
 
 impl Gate {
     /// A gate with these limits.
-    pub fn new(limits: Limits) -> Self {
+    ///
+    /// # Errors
+    /// See [`Engine::start`].
+    pub fn start(limits: Limits) -> std::io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { limits: Arc::new(limits), places: Arc::new(Semaphore::new(cores)) }
+        Ok(Self { engine: Engine::start()?, limits: Arc::new(limits), places: Arc::new(Semaphore::new(cores)) })
     }
 
-    /// The most bytes that a source may have.
+    /// The most bytes that a source may have, as text or as package.
     pub fn source_bytes_max(&self) -> usize {
-        self.limits.source_bytes
+        self.limits.stored_bytes()
     }
 
     /// Judges `source`; `object` is where it lies in the bucket, its last part names it in diagnostics.
@@ -46,18 +51,18 @@ impl Gate {
     /// [`Refusal`], with code, sentence and places.
     pub async fn check(&self, object: &str, source: Bytes) -> Result<(), Refusal> {
         let file = object.rsplit('/').next().unwrap_or(object).to_owned();
-        let limits = Arc::clone(&self.limits);
+        let (engine, limits) = (Arc::clone(&self.engine), Arc::clone(&self.limits));
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
         // A compiler may recurse deeply: `main` gives the threads of this pool 8 MiB of stack.
-        let judged = tokio::task::spawn_blocking(move || sandbox::compile(&file, &source, &limits)).await;
+        let judged = tokio::task::spawn_blocking(move || sandbox::check(&engine, &file, &source, &limits)).await;
         match judged {
-            Ok(Ok(_program)) => Ok(()),
+            Ok(Ok(_checked)) => Ok(()),
             Ok(Err(refused)) => {
                 Err(Refusal { code: refused.code, detail: refused.detail, diagnostics: refused.diagnostics })
             }
             Err(err) => {
-                tracing::error!(object, err = %err, "the compiler did not return");
-                let detail = "the compiler failed on this script; the log has more".to_owned();
+                tracing::error!(object, err = %err, "the gate did not come to a judgement");
+                let detail = "the gate failed on this script; the log has more".to_owned();
                 Err(Refusal { code: Code::Internal, detail, diagnostics: Vec::new() })
             }
         }

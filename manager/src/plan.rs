@@ -143,7 +143,7 @@ pub fn plan_script(
 
 type Newest<'a> = BTreeMap<(TenantName, ScriptName), &'a ObservedObject>;
 
-/// The newest object of each script; a script may have two, `.luau` and `.lua`.
+/// The newest object of each script; a script may have several, such as `.luau` and `.zip`.
 fn newest(objects: &[ObservedObject]) -> (Newest<'_>, Vec<(String, NameError)>) {
     let mut newest = Newest::new();
     let mut misnamed = Vec::new();

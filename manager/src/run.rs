@@ -46,6 +46,9 @@ pub enum RunError {
     /// No threads.
     #[error("start the manager's threads")]
     Runtime(#[source] std::io::Error),
+    /// The sandbox has no watchdog.
+    #[error("start the sandbox of the gate")]
+    Gate(#[source] std::io::Error),
     /// A client could not be made.
     #[error("set up the clients of the cloud")]
     Cloud(#[from] CloudError),
@@ -104,6 +107,7 @@ async fn serve_until_stopped(settings: Settings) -> Result<(), RunError> {
         stack: settings.stack,
         key: settings.key,
         bucket,
+        gate: Gate::start(Limits::default()).map_err(RunError::Gate)?,
         rolling,
         metrics,
         token: settings.token,
@@ -128,6 +132,8 @@ pub struct Setup {
     pub key: contract::release::SigningKey,
     /// The truth.
     pub bucket: Arc<dyn Bucket>,
+    /// Judges sources.
+    pub gate: Gate,
     /// A Swarm, if there is one.
     pub rolling: Option<Arc<dyn Rolling>>,
     /// What is counted.
@@ -162,7 +168,7 @@ impl Manager {
     pub async fn start(setup: Setup, listener: TcpListener, stop: CancellationToken) -> Self {
         let registry = Arc::new(Registry::new(setup.lost_after));
         let refusals = Arc::new(Refusals::default());
-        let gate = Gate::new(Limits::default());
+        let gate = setup.gate;
         let (releaser, lane, current) = Releaser::new(Tools {
             stack: setup.stack.clone(),
             key: setup.key,

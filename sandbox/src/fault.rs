@@ -2,7 +2,9 @@
 
 use contract::{Code, Diagnostic};
 
+use crate::compile::Program;
 use crate::limits::{Bytes, Limits, Time};
+use crate::trace::Place;
 
 /// Bytes of a script's own words that an answer repeats.
 const MESSAGE_BYTES_MAX: usize = 1024;
@@ -32,35 +34,37 @@ impl Fault {
         Self { code, detail: detail.into(), diagnostics: Vec::new() }
     }
 
-    /// The same, pointing to a line; 0 is no line.
-    fn at(mut self, file: &str, line: u32, message: &str) -> Self {
-        if line > 0 {
-            self.diagnostics =
-                vec![Diagnostic { file: file.to_owned(), line, column: None, message: message.to_owned() }];
+    /// The same, pointing to a place.
+    fn at(mut self, program: &Program, place: &Place, message: &str) -> Self {
+        if place.line > 0 {
+            let file = file(program, place).to_owned();
+            self.diagnostics = vec![Diagnostic { file, line: place.line, column: None, message: message.to_owned() }];
         }
         self
     }
 
-    /// The script raised `text`, as far as known at `line`. The text's own `FILE:LINE: ` is believed first: it is nearer
+    /// The script raised `text`, as far as known at `place`. The text's own `FILE:LINE: ` is believed first: it is nearer
     /// when a coroutine raised, and a forged one misleads only its author.
-    pub(crate) fn raised(code: Code, file: &str, text: &str, line: u32) -> Self {
-        let (line, message) = place(file, text).unwrap_or((line, text));
+    pub(crate) fn raised(code: Code, program: &Program, text: &str, place: &Place) -> Self {
+        let said = program.paths().find_map(|path| said(path, text));
+        let (file, line, message) = said.unwrap_or((file(program, place), place.line, text));
         let message = clip(message, MESSAGE_BYTES_MAX);
         let diagnostic = Diagnostic { file: file.to_owned(), line, column: None, message };
         Self { code, detail: diagnostic.to_string(), diagnostics: vec![diagnostic] }
     }
 
-    pub(crate) fn deadline(clock: Clock, limits: &Limits, file: &str, line: u32) -> Self {
+    pub(crate) fn deadline(clock: Clock, limits: &Limits, program: &Program, place: &Place) -> Self {
+        let file = program.file();
         let detail = match clock {
             Clock::Cpu => format!("`{file}` used more than {} of CPU time", Time(limits.cpu)),
             Clock::Wall => format!("`{file}` ran longer than {}", Time(limits.wall)),
         };
-        Self::new(Code::DeadlineExceeded, detail).at(file, line, "was here when its time ran out")
+        Self::new(Code::DeadlineExceeded, detail).at(program, place, "was here when its time ran out")
     }
 
-    pub(crate) fn memory(limit: usize, file: &str, line: u32) -> Self {
-        let detail = format!("`{file}` needed more than {} of memory", Bytes(limit));
-        Self::new(Code::MemoryExceeded, detail).at(file, line, "was here when memory ran out")
+    pub(crate) fn memory(limit: usize, program: &Program, place: &Place) -> Self {
+        let detail = format!("`{}` needed more than {} of memory", program.file(), Bytes(limit));
+        Self::new(Code::MemoryExceeded, detail).at(program, place, "was here when memory ran out")
     }
 
     pub(crate) fn input_too_large(bytes: usize, limit: usize) -> Self {
@@ -82,10 +86,16 @@ impl Fault {
     }
 }
 
+/// The file of a place: a module, or the script as a whole.
+fn file<'p>(program: &'p Program, place: &Place) -> &'p str {
+    let module = place.chunk_name.as_deref().and_then(|name| program.module_of_chunk(name));
+    module.map_or(program.file(), |module| &module.path)
+}
+
 /// Splits `FILE:LINE: MESSAGE` of this file.
-fn place<'t>(file: &str, text: &'t str) -> Option<(u32, &'t str)> {
+fn said<'p, 't>(file: &'p str, text: &'t str) -> Option<(&'p str, u32, &'t str)> {
     let (line, message) = text.strip_prefix(file)?.strip_prefix(':')?.split_once(": ")?;
-    Some((line.parse().ok()?, message))
+    Some((file, line.parse().ok()?, message))
 }
 
 /// The first `bytes_max` bytes of `text`, to the nearest whole character, with `…` where more was.
@@ -102,9 +112,9 @@ mod tests {
 
     #[test]
     fn the_place_in_a_message_is_found_only_for_the_scripts_own_file() {
-        assert_eq!(place("risk.luau", "risk.luau:12: no price: x"), Some((12, "no price: x")));
-        assert_eq!(place("risk.luau", "other.luau:12: no price"), None);
-        assert_eq!(place("risk.luau", "risk.luau:x: no price"), None);
+        assert_eq!(said("risk.luau", "risk.luau:12: no price: x"), Some(("risk.luau", 12, "no price: x")));
+        assert_eq!(said("risk.luau", "other.luau:12: no price"), None);
+        assert_eq!(said("risk.luau", "risk.luau:x: no price"), None);
     }
 
     #[test]

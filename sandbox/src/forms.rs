@@ -1,15 +1,17 @@
 //! The forms of a script, and what of it an execution calls.
 
 use std::borrow::Cow;
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
 use contract::Code;
 
 use crate::call::{Call, Entry};
+use crate::compile::Program;
 use crate::context::Contexts;
 use crate::fault::{Fault, clip};
 use crate::json::{self, Refused};
 use crate::limits::Limits;
+use crate::probe::{self, Declared};
 use crate::stack::{Kind, Pin, Position, Stack, Status};
 use crate::trace;
 
@@ -40,40 +42,40 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What the host is told about a failure in `file`, under a limit of `memory` bytes.
-    pub(crate) fn fault(self, file: &str, memory: usize) -> Fault {
+    /// What the host is told about a failure of `program`, under a limit of `memory` bytes.
+    pub(crate) fn fault(self, program: &Program, memory: usize) -> Fault {
+        let raised = |code, message: &str| Fault::raised(code, program, message, &trace::place());
         match self {
             Self::Input(error) => Fault::bad_json(&error),
             Self::Load(error) => Fault::internal(&format!("Luau refused compiled code: {error}")),
-            Self::Raised(message) => Fault::raised(Code::ScriptError, file, &message, trace::line()),
-            Self::Rejected(message) => Fault::raised(Code::RejectedByMiddleware, file, &message, trace::line()),
-            Self::Memory => Fault::memory(memory, file, trace::line()),
+            Self::Raised(message) => raised(Code::ScriptError, &message),
+            Self::Rejected(message) => raised(Code::RejectedByMiddleware, &message),
+            Self::Memory => Fault::memory(memory, program, &trace::place()),
             Self::Form(detail) => Fault::new(Code::ResultInvalid, detail),
             Self::Output(refused) if refused.is_limit() => Fault::new(Code::OutputExceeded, refused.sentence("result")),
             Self::Output(refused) => Fault::new(Code::ResultInvalid, refused.sentence("result")),
-            Self::Stuck => Fault::raised(
+            Self::Stuck => raised(
                 Code::ScriptError,
-                file,
                 "the script waits for nothing: its main coroutine yielded, and no task, wait or call is there to resume it",
-                trace::line(),
             ),
-            Self::Lost => Fault::raised(
-                Code::ScriptError,
-                file,
-                "the script resumed or ended its own main coroutine, so its answer is lost",
-                trace::line(),
-            ),
+            Self::Lost => {
+                raised(Code::ScriptError, "the script resumed or ended its own main coroutine, so its answer is lost")
+            }
         }
     }
 }
 
-/// What of a script is called.
+/// What is wanted of what a script's chunk returns: mostly one of its functions.
 #[derive(Debug, Clone)]
 pub(crate) enum Wanted<'a> {
     Handle,
     Event(Cow<'a, str>),
     Before,
     After,
+    /// The test of that name.
+    Test(Cow<'a, str>),
+    /// No function, only what the table declares.
+    Declared,
 }
 
 impl<'a> Wanted<'a> {
@@ -92,16 +94,8 @@ impl<'a> Wanted<'a> {
             Self::Event(name) => Wanted::Event(Cow::Owned(name.into_owned())),
             Self::Before => Wanted::Before,
             Self::After => Wanted::After,
-        }
-    }
-
-    /// The field of a module in which it is.
-    fn field(&self) -> &'static CStr {
-        match self {
-            Self::Handle => c"handle",
-            Self::Event(_) => c"on",
-            Self::Before => c"before",
-            Self::After => c"after",
+            Self::Test(name) => Wanted::Test(Cow::Owned(name.into_owned())),
+            Self::Declared => Wanted::Declared,
         }
     }
 }
@@ -112,6 +106,8 @@ pub(crate) enum Form {
     Function(Position),
     /// The chunk was all: its answer is in the global `result`.
     Founding,
+    /// The table has been read, and that was all.
+    Declared(Declared),
 }
 
 /// Finds what is `wanted` in what the chunk returned, at `returned`.
@@ -122,7 +118,15 @@ pub(crate) fn form(stack: &mut Stack, file: &str, returned: Position, wanted: &W
         (Kind::Nil, Wanted::Handle) => return Ok(Form::Founding),
         _ => {}
     }
-    let field = wanted.field().to_string_lossy();
+    let name = match wanted {
+        Wanted::Handle => c"handle",
+        Wanted::Event(_) => c"on",
+        Wanted::Before => c"before",
+        Wanted::After => c"after",
+        Wanted::Test(name) => return probe::test(stack, returned, name).map(Form::Function),
+        Wanted::Declared => return Ok(Form::Declared(probe::read(stack, returned))),
+    };
+    let field = name.to_string_lossy();
     let refused = |detail: String| Err(Failure::Form(detail));
     match kind {
         Kind::Table => {}
@@ -139,7 +143,7 @@ pub(crate) fn form(stack: &mut Stack, file: &str, returned: Position, wanted: &W
             ));
         }
     }
-    let member = stack.push_field(returned, wanted.field());
+    let member = stack.push_field(returned, name);
     if let Wanted::Event(event) = wanted {
         if stack.kind(member) != Kind::Table {
             let what = stack.kind(member).name();
@@ -193,20 +197,21 @@ impl Given {
         Ok(Self { input, result: stack.top() })
     }
 
-    /// Pushes the arguments for what the call wants, and gives their number.
+    /// Pushes the arguments for what is wanted, and gives their number.
     pub(crate) fn push_arguments(
         self,
         stack: &mut Stack,
         contexts: &mut Contexts,
         call: &Call<'_>,
+        wanted: &Wanted<'_>,
     ) -> Result<c_int, Failure> {
-        match call.entry {
-            Entry::Handle => {
+        match wanted {
+            Wanted::Handle => {
                 stack.push_copy(self.input);
                 contexts.push(stack, call)?;
                 Ok(2)
             }
-            Entry::Event(name) => {
+            Wanted::Event(name) => {
                 let event = stack.push_table(0, 2);
                 stack.push_bytes(name.as_bytes());
                 stack.set_field(event, c"name");
@@ -215,17 +220,22 @@ impl Given {
                 contexts.push(stack, call)?;
                 Ok(2)
             }
-            Entry::Before => {
+            Wanted::Before => {
                 contexts.push(stack, call)?;
                 stack.push_copy(self.input);
                 Ok(2)
             }
-            Entry::After { .. } => {
+            Wanted::After => {
                 contexts.push(stack, call)?;
                 stack.push_copy(self.result);
                 stack.push_copy(self.input);
                 Ok(3)
             }
+            Wanted::Test(name) => {
+                probe::push_argument(stack, contexts, call, name)?;
+                Ok(1)
+            }
+            Wanted::Declared => Ok(0),
         }
     }
 }

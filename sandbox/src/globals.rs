@@ -1,8 +1,9 @@
 //! The names a script finds, all of them: what is not listed here does not exist for it.
 //!
-//! Absent on purpose: `loadstring`, `require`, `getfenv`, `setfenv` (ways out of the environment), `newproxy`,
+//! Absent on purpose: `loadstring`, `getfenv`, `setfenv` (ways out of the environment), `newproxy`,
 //! `collectgarbage`, `gcinfo`, `debug`, `dofile`, `loadfile`, `package`, all of `io` and `os` but what is named, and of
-//! `table` the old `foreach`, `foreachi`, `getn` and `maxn` (loops in C without an end in sight).
+//! `table` the old `foreach`, `foreachi`, `getn` and `maxn` (loops in C without an end in sight). `require` is our own,
+//! see `modules.rs`.
 
 use std::sync::OnceLock;
 
@@ -11,6 +12,7 @@ use mlua::{Function, Lua, LuaString, StdLib, Table, Value};
 
 use crate::host;
 use crate::life::Now;
+use crate::modules;
 
 /// Functions and values taken over from Luau as they are.
 const NAMES: &str = "_VERSION assert error getmetatable ipairs next pairs pcall rawequal rawget rawlen rawset select \
@@ -62,6 +64,8 @@ pub(crate) struct Globals {
     pub(crate) remember: Function,
     /// Makes an environment as it was when it was copied.
     pub(crate) restore: Function,
+    /// Makes the `require` of a package.
+    pub(crate) requirer: Function,
     /// `math.randomseed`, so that executions do not continue each other's random numbers.
     pub(crate) reseed: Function,
 }
@@ -91,18 +95,22 @@ pub(crate) fn install(lua: &Lua, life: &Now) -> mlua::Result<Globals> {
     let run = |bytecode: &'static [u8], name: &str| {
         lua.load(bytecode).set_name(format!("={name}")).set_mode(ChunkMode::Binary)
     };
-    let [prelude, tasks, context] = bytecode();
+    let [prelude, tasks, context, modules] = bytecode();
     let host = host::functions(lua, life)?;
     let (log, array): (Table, Table) = run(prelude, "prelude").call((&base, &host))?;
     host::add_calls(lua, life, &host, array.clone())?;
     let now = lua.create_table()?;
     let (ask, drive, remember, restore): (Function, Function, Function, Function) =
         run(tasks, "tasks").call((&base, &now, &host))?;
-    let context = run(context, "context").call((&base, &host, ask, log))?;
+    let (context, members): (Function, Table) = run(context, "context").call((&base, &host, ask, log))?;
+    let requirer = run(modules, "modules").call((&base, &host, modules::functions(lua, &array)?, members))?;
     let reseed = from.raw_get::<Table>("math")?.raw_get("randomseed")?;
 
     #[cfg(test)]
-    base.raw_set("panic_on_purpose", crate::guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?)?;
+    base.raw_set(
+        "panic_on_purpose",
+        crate::guard::function(lua, |_, ()| -> mlua::Result<()> { panic!("on purpose") })?,
+    )?;
 
     // `("text"):find(…)` must find our functions, too.
     let string: Table = base.raw_get("string")?;
@@ -113,7 +121,7 @@ pub(crate) fn install(lua: &Lua, life: &Now) -> mlua::Result<Globals> {
     base.set_readonly(true);
     let environment = hidden(lua, &base)?;
     lua.sandbox(true)?;
-    Ok(Globals { base, environment, array, reseed, context, now, drive, remember, restore })
+    Ok(Globals { base, environment, array, reseed, context, now, drive, remember, restore, requirer })
 }
 
 /// Copies `names`. One that Luau no longer has is an error here and not a surprise in a script.
@@ -137,16 +145,20 @@ fn hidden(lua: &Lua, index: &Table) -> mlua::Result<Table> {
     Ok(metatable)
 }
 
-/// Bytecode of our own Luau code: prelude, tasks and context, compiled once per process. Without inlining, which would
+/// Bytecode of our own Luau code: prelude, tasks, context and modules, compiled once per process. Without inlining, which would
 /// hide the frames that `error` counts.
-fn bytecode() -> [&'static [u8]; 3] {
-    static BYTECODE: OnceLock<[Vec<u8>; 3]> = OnceLock::new();
+fn bytecode() -> [&'static [u8]; 4] {
+    static BYTECODE: OnceLock<[Vec<u8>; 4]> = OnceLock::new();
     let compiler = Compiler::new().set_optimization_level(1).set_debug_level(0);
     BYTECODE
         .get_or_init(|| {
-            [include_str!("prelude.luau"), include_str!("tasks.luau"), include_str!("context.luau")].map(|source| {
-                compiler.compile(source).expect("this is part of this program, and every test compiles it")
-            })
+            [
+                include_str!("prelude.luau"),
+                include_str!("tasks.luau"),
+                include_str!("context.luau"),
+                include_str!("modules.luau"),
+            ]
+            .map(|source| compiler.compile(source).expect("this is part of this program, and every test compiles it"))
         })
         .each_ref()
         .map(Vec::as_slice)

@@ -39,6 +39,14 @@ pub(crate) fn functions(lua: &Lua, life: &Now) -> mlua::Result<Table> {
     )?;
     let now = Rc::clone(life);
     host.raw_set(
+        "isgranted",
+        guard::function(lua, move |_, name: LuaString| {
+            let capability = Capability::named(&name.to_string_lossy());
+            Ok(capability.is_some_and(|capability| now.borrow().grants.contains(capability)))
+        })?,
+    )?;
+    let now = Rc::clone(life);
+    host.raw_set(
         "deadline",
         guard::function(lua, move |_, ()| {
             Ok(now.borrow().ends.saturating_duration_since(Instant::now()).as_secs_f64())

@@ -5,6 +5,7 @@
 //! Engine::start() ── engine.vm() ── Vm::begin(program, call) ── Step::Ended(Execution { outcome, log, … })
 //!                                                   └────────── Step::Waiting(Waiting { run, asks, wake_at })
 //!                                                                    └── Vm::resume(run, answers) ── Step …
+//! check(engine, file, source) ── compiled, inspected, its own tests run: what the gate asks for
 //! ```
 //!
 //! One [`Engine`] per process, one [`Vm`] per tenant and thread, one fresh environment per execution. A script sees the
@@ -14,6 +15,12 @@
 //! # Stack
 //! The Luau parser and nested C calls (up to 200) need room: call [`compile()`] and the methods of [`Vm`] that run scripts
 //! on threads with **8 MiB** of stack. On less, a hostile script can overflow it, and that ends the process.
+//!
+//! # Packages
+//! A source is Luau text, or a zip or tar file of modules. `require("./x")` finds modules of the same package only;
+//! `require("@moonswarm/NAME")` gives a read-only table of the sandbox's: `base64`, `json`, `task`, and with their
+//! capabilities `hash`, `random` and `time`. A module may wait while it loads. Module names are those of their files, in
+//! errors too: `rules/vip.luau:12: …`. In a kept environment (see [`State`]) modules stay loaded as its chunk does.
 //!
 //! # Forms of a script
 //! - its chunk returns a function: `handler(input, ctx)`, what that returns is the answer;
@@ -70,6 +77,7 @@
 mod asks;
 mod call;
 mod capability;
+mod check;
 mod compile;
 mod context;
 mod drive;
@@ -85,8 +93,12 @@ mod kept;
 mod life;
 mod limits;
 mod log;
+mod manifest;
+mod modules;
+mod package;
 mod parts;
 mod patterns;
+mod probe;
 mod random;
 mod rest;
 mod run;
@@ -94,17 +106,21 @@ mod slot;
 mod stack;
 mod trace;
 mod turn;
+mod types;
 mod vm;
 mod watchdog;
 
 pub use asks::{Answer, Ask};
 pub use call::{Call, Entry, State};
 pub use capability::{Capability, Grants};
-pub use compile::{Program, Refusal, compile};
+pub use check::{Checked, check, inspect};
+pub use compile::{Program, Refusal, compile, modules};
 pub use contract::Diagnostic;
 pub use engine::Engine;
 pub use fault::Fault;
 pub use limits::Limits;
 pub use log::{Level, LogLine};
+pub use manifest::{Manifest, OwnLimits};
 pub use run::{Execution, Outcome, Run, Step, Waiting};
+pub use types::TYPES;
 pub use vm::Vm;

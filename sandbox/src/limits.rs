@@ -12,8 +12,10 @@ pub struct Limits {
     pub wall: Duration,
     /// Bytes a VM may hold, its own base (about 440 KiB) included.
     pub memory_bytes: usize,
-    /// Bytes of source.
+    /// Bytes of source of one file.
     pub source_bytes: usize,
+    /// Bytes of source of all modules of a package together, unpacked.
+    pub package_bytes: usize,
     /// Bytes of JSON input.
     pub input_bytes: usize,
     /// Bytes of JSON output.
@@ -33,12 +35,21 @@ impl Default for Limits {
             wall: Duration::from_secs(2),
             memory_bytes: 20 << 20,
             source_bytes: 256 << 10,
+            package_bytes: 1 << 20,
             input_bytes: 1 << 20,
             output_bytes: 1 << 20,
             output_nodes: 100_000,
             depth: 64,
             log_bytes: 64 << 10,
         }
+    }
+}
+
+impl Limits {
+    /// The most bytes that a script may have as it is stored: a tar file has half a KiB of header and up to as much of
+    /// padding for each entry.
+    pub fn stored_bytes(&self) -> usize {
+        self.source_bytes.max(self.package_bytes + self.package_bytes / 2)
     }
 }
 

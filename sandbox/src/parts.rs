@@ -1,8 +1,11 @@
 //! What the executions of a VM share on the Lua side, and how they enter and leave it.
 
+use crate::compile::Program;
 use crate::context::Contexts;
 use crate::forms::{Failure, check};
 use crate::kept::{Instance, Kept};
+use crate::modules;
+use crate::probe::Declared;
 use crate::stack::{Pin, Position, Stack};
 
 /// Values that the executions of a VM share; none of them can be changed by a script.
@@ -20,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) drive: Pin,
     pub(crate) remember: Pin,
     pub(crate) restore: Pin,
+    /// Makes the `require` of a package.
+    pub(crate) requirer: Pin,
 }
 
 /// What executions use of their VM.
@@ -29,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) contexts: Contexts,
     pub(crate) kept: Kept,
     pub(crate) spare: Spare,
+    /// What the last script that was asked declares, until it is fetched.
+    pub(crate) declared: Option<Declared>,
 }
 
 /// The main coroutine of the last execution that began. If nothing else came to know it, the next one gets it: making one
@@ -88,16 +95,22 @@ impl Shared {
     }
 
     /// A table that holds `_G` and `input`, looks for all else among the names of `globals.rs`, and goes with the
-    /// execution.
-    pub(crate) fn enter_fresh(self, stack: &mut Stack, input: Position) -> Position {
+    /// execution. That of a package also has its `require`.
+    pub(crate) fn enter_fresh(
+        self,
+        stack: &mut Stack,
+        program: &Program,
+        input: Position,
+    ) -> Result<Position, Failure> {
         let environment = stack.push_table(0, 4);
         stack.push_copy(environment);
         stack.set_field(environment, c"_G");
         stack.push_copy(input);
         stack.set_field(environment, c"input");
+        modules::enter(stack, self.requirer, program, environment)?;
         stack.set_metatable(environment, self.environment);
         stack.set_globals(environment);
-        environment
+        Ok(environment)
     }
 
     /// The environment of an instance, with a new `input` and no `result`.

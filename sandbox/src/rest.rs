@@ -48,13 +48,8 @@ pub(crate) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    pub(crate) fn of(call: &Call<'a>) -> Self {
-        Self {
-            wanted: Wanted::of(call.entry),
-            state: call.state,
-            script: Cow::Borrowed(call.script),
-            version: Cow::Borrowed(call.version),
-        }
+    pub(crate) fn of(call: &Call<'a>, wanted: Wanted<'a>) -> Self {
+        Self { wanted, state: call.state, script: Cow::Borrowed(call.script), version: Cow::Borrowed(call.version) }
     }
 
     pub(crate) fn into_owned(self) -> Plan<'static> {

@@ -15,14 +15,17 @@ use std::ptr;
 
 use mlua::ffi;
 
-use crate::compile::Program;
+use crate::compile::{Module, Program};
+
+/// The largest block that Luau's API lets one ask for. No limit of a VM has room for it right after memory ran out.
+const TOO_MUCH: usize = 1 << 30;
 
 /// Place of a value, from 1. The top of an empty stack is 0, a place without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position(c_int);
 
 impl Position {
-    /// The place of the first value.
+    /// The place of the first value: a C function's first argument.
     pub(crate) const FIRST: Self = Self(1);
 
     /// The place above this one.
@@ -348,17 +351,6 @@ impl Stack {
         }
     }
 
-    /// Pushes the program's function, bound to the thread's globals; false if Luau refused, with its message on top.
-    pub(crate) fn load(&mut self, program: &Program) -> bool {
-        let bytecode = program.bytecode();
-        // SAFETY: the bytecode was made by the compiler of this very process, see `Program`; Luau copies it. 0 stands for
-        // the thread's globals.
-        let status = unsafe {
-            ffi::luau_load(self.state, program.chunk_name().as_ptr(), bytecode.as_ptr().cast(), bytecode.len(), 0)
-        };
-        status == ffi::LUA_OK
-    }
-
     /// Calls the function below the `arguments` topmost values, protected. Function and arguments give way to all its
     /// results or to the error.
     pub(crate) fn call(&mut self, arguments: u8) -> Status {
@@ -378,6 +370,77 @@ impl Stack {
     pub(crate) fn scramble_addresses(&mut self, key: [u64; 4]) {
         // SAFETY: only sets numbers.
         unsafe { ffi::lua_setpointerencodekey(self.state, key[0], key[1], key[2], key[3]) }
+    }
+
+    /// Raises Luau's own error for memory that ran out. Only the allocator raises that one, so it is asked for what it
+    /// cannot have.
+    pub(crate) fn raise_out_of_memory(&mut self) -> ! {
+        // SAFETY: both calls raise; the protected call around takes the error, see `new`.
+        unsafe {
+            ffi::lua_newbuffer(self.state, TOO_MUCH);
+            ffi::luaL_error(self.state, c"not enough memory".as_ptr())
+        }
+    }
+
+    /// Pushes a C function that keeps a pin, to be asked for with [`Stack::kept_pin`].
+    pub(crate) fn push_function(&mut self, function: ffi::lua_CFunction, name: &'static CStr, pin: Pin) {
+        // SAFETY: the number is the one value that the function keeps; Luau uses the name as long as the function lives.
+        unsafe {
+            ffi::lua_pushnumber(self.state, pin.0.into());
+            ffi::lua_pushcclosured(self.state, function, name.as_ptr(), 1);
+        }
+    }
+
+    /// The pin of the running function, which [`Stack::push_function`] made.
+    #[expect(clippy::cast_possible_truncation, reason = "the number was made from such an integer")]
+    pub(crate) fn kept_pin(&self) -> Pin {
+        // SAFETY: only reads; a function without it has 0 there, a pin of nothing.
+        Pin(unsafe { ffi::lua_tonumber(self.state, ffi::lua_upvalueindex(1)) } as c_int)
+    }
+
+    /// Pushes a handle of the program, which keeps it as long as the handle lives. Scripts must not get hold of it.
+    pub(crate) fn push_program(&mut self, program: Program) {
+        // SAFETY: Luau drops the value when it collects the handle. A program is no more aligned than a pointer, which
+        // Luau's values are.
+        unsafe {
+            ffi::lua_newuserdata_t(self.state, program);
+        }
+    }
+
+    /// The program of a handle.
+    pub(crate) fn program(&self, position: Position) -> Program {
+        assert_eq!(self.kind(position), Kind::Userdata);
+        // SAFETY: `push_program` made it: only `modules.luau` asks, with the handle that it was given.
+        unsafe { (*ffi::lua_touserdata(self.state, position.0).cast::<Program>()).clone() }
+    }
+
+    /// Pushes the function of a file of a program, bound to this thread's globals; false if Luau refused, with its
+    /// message on top. It refuses what this process compiled only for want of memory.
+    pub(crate) fn load(&mut self, module: &Module) -> bool {
+        let bytecode = &module.bytecode;
+        // SAFETY: the bytecode was made by the compiler of this very process, see `Program`; Luau copies it. 0 stands for
+        // the thread's globals.
+        let status = unsafe {
+            ffi::luau_load(self.state, module.chunk_name.as_ptr(), bytecode.as_ptr().cast(), bytecode.len(), 0)
+        };
+        status == ffi::LUA_OK
+    }
+
+    /// The module of `program` that runs in the innermost frame which runs one.
+    pub(crate) fn running_module<'p>(&self, program: &'p Program) -> Option<&'p Module> {
+        // SAFETY: an all-zero `lua_Debug` is valid (null pointers and numbers). `lua_getinfo` allocates nothing, and the
+        // name it points to lives as long as the function in the frame.
+        unsafe {
+            let mut frame: ffi::lua_Debug = std::mem::zeroed();
+            let mut level = 1;
+            while ffi::lua_getinfo(self.state, level, c"s".as_ptr(), &raw mut frame) != 0 {
+                if let Some(module) = program.module_of_chunk(CStr::from_ptr(frame.source)) {
+                    return Some(module);
+                }
+                level += 1;
+            }
+        }
+        None
     }
 
     /// The position for C, after checking that a value is there.

@@ -1,29 +1,37 @@
-//! Finds the line of a script at which an error was raised, and errors that came out of a coroutine changed.
+//! Finds the place in a script at which an error was raised, and errors that came out of a coroutine changed.
 //!
-//! Messages usually begin with a line, but not those of errors that are tables, of `error(text, 0)` and of C functions
+//! Messages usually begin with it, but not those of errors that are tables, of `error(text, 0)` and of C functions
 //! called on the script's behalf. So the frames are asked: Luau leaves those of a failed coroutine standing.
 #![allow(unsafe_code, reason = "Luau tells frames through its C API")]
 
-use std::cell::Cell;
-use std::ffi::c_int;
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_int};
 
 use mlua::ffi;
 
-/// The largest block that Luau's API lets one ask for. No limit of a VM has room for it right after memory ran out.
-const TOO_MUCH: usize = 1 << 30;
+use crate::stack::Stack;
 
 thread_local! {
-    static LINE: Cell<u32> = const { Cell::new(0) };
+    static PLACE: RefCell<Place> = const { RefCell::new(Place { chunk_name: None, line: 0 }) };
 }
 
-/// Forgets the line of an earlier error of this thread.
+/// A place in a script.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// As Luau has it: `=FILE`.
+    pub(crate) chunk_name: Option<CString>,
+    /// From 1; 0 where there is none.
+    pub(crate) line: u32,
+}
+
+/// Forgets the place of an earlier error of this thread.
 pub(crate) fn reset() {
-    LINE.set(0);
+    PLACE.take();
 }
 
-/// Line of the first error of this thread that was noted, 0 when there is none.
-pub(crate) fn line() -> u32 {
-    LINE.get()
+/// Place of the first error of this thread that was noted.
+pub(crate) fn place() -> Place {
+    PLACE.with_borrow(Clone::clone)
 }
 
 /// Notes where `state` is, unless something is noted.
@@ -31,9 +39,12 @@ pub(crate) fn line() -> u32 {
 /// # Safety
 /// `state` is a Lua thread that does not run on another thread.
 pub(crate) unsafe fn note(state: *mut ffi::lua_State) {
-    if LINE.get() == 0 {
-        // SAFETY: as promised by the caller.
-        LINE.set(unsafe { innermost_line(state) });
+    if PLACE.with_borrow(|place| place.line == 0) {
+        // SAFETY: as promised by the caller; the name that the frame points to lives as long as the function in it.
+        if let Some((frame, line)) = unsafe { innermost(state) } {
+            let chunk_name = unsafe { CStr::from_ptr(frame.source) }.to_owned();
+            PLACE.set(Place { chunk_name: Some(chunk_name), line });
+        }
     }
 }
 
@@ -48,9 +59,9 @@ pub(crate) fn failed(lua: &mlua::Lua) -> mlua::Result<mlua::Function> {
             let mut line = 0;
             if !thread.is_null() {
                 if ffi::lua_status(thread) == ffi::LUA_ERRMEM {
-                    return exhaust(state);
+                    Stack::new(state).raise_out_of_memory();
                 }
-                line = innermost_line(thread);
+                line = innermost(thread).map_or(0, |(_, line)| line);
             }
             ffi::lua_pushnumber(state, f64::from(line));
         }
@@ -62,35 +73,30 @@ pub(crate) fn failed(lua: &mlua::Lua) -> mlua::Result<mlua::Function> {
 
 /// The Luau function `exhaust()`: raises Luau's own error for memory that ran out.
 pub(crate) fn exhausted(lua: &mlua::Lua) -> mlua::Result<mlua::Function> {
+    unsafe extern "C-unwind" fn exhaust(state: *mut ffi::lua_State) -> c_int {
+        // SAFETY: a C function of Luau may raise; nothing in this frame needs dropping.
+        unsafe { Stack::new(state) }.raise_out_of_memory()
+    }
     // SAFETY: see there.
     unsafe { lua.create_c_function(exhaust) }
 }
 
-/// Only the allocator raises that error, so it is asked for what it cannot have.
-unsafe extern "C-unwind" fn exhaust(state: *mut ffi::lua_State) -> c_int {
-    // SAFETY: a C function of Luau may raise; nothing in this frame needs dropping.
-    unsafe {
-        ffi::lua_newbuffer(state, TOO_MUCH);
-        ffi::luaL_error(state, c"not enough memory".as_ptr())
-    }
-}
-
-/// Line of the innermost frame that has one. Only scripts have: our own Luau code is compiled without.
+/// The innermost frame that has a line, and that line. Only scripts have: our own Luau code is compiled without.
 ///
 /// # Safety
 /// As for [`note`].
-unsafe fn innermost_line(state: *mut ffi::lua_State) -> u32 {
+unsafe fn innermost(state: *mut ffi::lua_State) -> Option<(ffi::lua_Debug, u32)> {
     // SAFETY: an all-zero `lua_Debug` is valid (null pointers and numbers), and `lua_getinfo` allocates nothing, so it
     // is also safe when memory has run out.
     unsafe {
         let mut frame: ffi::lua_Debug = std::mem::zeroed();
         let mut level = 0;
-        while ffi::lua_getinfo(state, level, c"l".as_ptr(), &raw mut frame) != 0 {
+        while ffi::lua_getinfo(state, level, c"sl".as_ptr(), &raw mut frame) != 0 {
             if let Some(line) = u32::try_from(frame.currentline).ok().filter(|&line| line > 0) {
-                return line;
+                return Some((frame, line));
             }
             level += 1;
         }
     }
-    0
+    None
 }

@@ -16,6 +16,7 @@ use crate::forms::{self, Failure, Form, Given, Wanted, check, message};
 use crate::json;
 use crate::kept::Instance;
 use crate::limits::Limits;
+use crate::modules;
 use crate::parts::Parts;
 use crate::rest::{Phase, Plan, Rest};
 use crate::run::Outcome;
@@ -67,31 +68,38 @@ pub(crate) fn begin(
     parts: &mut Parts,
     program: &Program,
     call: &Call<'_>,
+    wanted: Wanted<'_>,
     seed: u32,
 ) -> Result<Turned, Failure> {
     let shared = parts.shared;
-    let turned = shared.seed(stack, seed).and_then(|()| begin_seeded(stack, parts, program, call));
+    let turned = shared.seed(stack, seed).and_then(|()| begin_seeded(stack, parts, program, call, wanted));
     parts.leave(stack);
     turned
 }
 
-fn begin_seeded(stack: &mut Stack, parts: &mut Parts, program: &Program, call: &Call<'_>) -> Result<Turned, Failure> {
+fn begin_seeded(
+    stack: &mut Stack,
+    parts: &mut Parts,
+    program: &Program,
+    call: &Call<'_>,
+    wanted: Wanted<'_>,
+) -> Result<Turned, Failure> {
     let shared = parts.shared;
     let given = Given::push(stack, call, call.limits, shared.array)?;
     let found = if call.state == State::Fresh { None } else { parts.kept.find(stack, call) };
     let environment = match found {
         Some(instance) => shared.enter_kept(stack, instance, given.input),
-        None => shared.enter_fresh(stack, given.input),
+        None => shared.enter_fresh(stack, program, given.input)?,
     };
     match found {
         Some(instance) => stack.push_pin(instance.body),
-        None if stack.load(program) => {}
+        None if stack.load(program.entry()) => {}
         None => return Err(Failure::Load(message(stack))),
     }
     let chunk = stack.top();
     let turn = Turn {
         thread: parts.push_thread(stack),
-        plan: Plan::of(call),
+        plan: Plan::of(call, wanted),
         arguments: Arguments::Call(call, given),
         limits: call.limits,
         instance: found.filter(|_| call.state == State::Pooled),
@@ -208,7 +216,7 @@ impl<'a> Turn<'a> {
                 }
             }
             failed => {
-                self.stack.note_line(self.thread);
+                self.stack.note_place(self.thread);
                 match check(failed, self.stack) {
                     Err(Failure::Raised(text)) if self.rejects() => Err(Failure::Rejected(text)),
                     Err(failure) => Err(failure),
@@ -238,11 +246,16 @@ impl<'a> Turn<'a> {
         self.enter(returned)
     }
 
-    /// Calls what is wanted of what the chunk returned.
+    /// Calls what is wanted of what the chunk returned, or reads it.
     fn enter(&mut self, returned: Position) -> Result<Main, Failure> {
         let function = match forms::form(self.stack, self.program.file(), returned, &self.plan.wanted)? {
             Form::Function(function) => function,
             Form::Founding => return self.founding_answer(),
+            Form::Declared(declared) => {
+                self.parts.declared = Some(declared);
+                self.stack.push_nil();
+                return Ok(Main::Done(self.stack.top()));
+            }
         };
         self.phase = Phase::Body;
         self.stack.push_copy(function);
@@ -253,7 +266,9 @@ impl<'a> Turn<'a> {
 
     fn push_arguments(&mut self) -> Result<c_int, Failure> {
         match self.arguments {
-            Arguments::Call(call, given) => given.push_arguments(self.stack, &mut self.parts.contexts, call),
+            Arguments::Call(call, given) => {
+                given.push_arguments(self.stack, &mut self.parts.contexts, call, &self.plan.wanted)
+            }
             Arguments::Scene(scene, count) => {
                 for index in 1..=count {
                     self.stack.push_element(scene, 2 + index);
@@ -288,12 +303,14 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// A copy of the environment to go back to. What a founding script has set is of its execution and not of its chunk.
+    /// A copy of the environment to go back to. What a founding script has set is of its execution and not of its chunk;
+    /// that may be `require`, so a package gets a new one.
     fn remember(&mut self, founding: bool) -> Result<Pin, Failure> {
         if founding {
             let first = self.stack.push_table(0, 1);
             self.stack.push_copy(self.environment);
             self.stack.set_field(first, c"_G");
+            modules::enter(self.stack, self.parts.shared.requirer, self.program, first)?;
         } else {
             self.stack.push_pin(self.parts.shared.remember);
             self.stack.push_copy(self.environment);
@@ -303,7 +320,7 @@ impl<'a> Turn<'a> {
     }
 
     fn stuck(&mut self) -> Failure {
-        self.stack.note_line(self.thread);
+        self.stack.note_place(self.thread);
         Failure::Stuck
     }
 

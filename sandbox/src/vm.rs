@@ -19,18 +19,19 @@ use crate::compile::Program;
 use crate::context::Contexts;
 use crate::engine::Engine;
 use crate::fault::Fault;
-use crate::forms::Failure;
+use crate::forms::{Failure, Wanted};
 use crate::globals::{self, Globals};
 use crate::guard;
 use crate::kept::Kept;
 use crate::life::{Life, Now};
 use crate::limits::Limits;
 use crate::parts::{Parts, Shared, Spare};
+use crate::probe::Declared;
 use crate::random::Random;
 use crate::run::{Execution, Home, Outcome, Own, Run, Step, Waiting};
 use crate::slot::{Budget, Callbacks, Slot, nanos};
 use crate::stack::{Pin, Stack};
-use crate::trace;
+use crate::trace::{self, Place};
 use crate::turn::{self, Turned};
 
 /// A VM that holds more than this part of its limit after a step is swept at once: garbage of one execution must not
@@ -109,6 +110,10 @@ impl Vm {
     /// `rejected_by_middleware`, `deadline_exceeded`, `memory_exceeded` for the run, `output_exceeded`, `result_invalid`
     /// for the answer, and `internal` for a panic of ours or when the VM was no longer usable.
     pub fn begin(&mut self, program: &Program, call: &Call<'_>) -> Step {
+        self.begin_for(program, call, Wanted::of(call.entry))
+    }
+
+    fn begin_for(&mut self, program: &Program, call: &Call<'_>, wanted: Wanted<'_>) -> Step {
         let now = Instant::now();
         let mut life = Life::new(call.limits, *call.grants, now);
         life.limits.memory_bytes = life.limits.memory_bytes.min(self.limits.memory_bytes);
@@ -124,7 +129,7 @@ impl Vm {
             return ended(life, Err(Fault::input_too_large(bytes, call.limits.input_bytes)));
         }
         let seed = self.random.next_u32();
-        self.step(life, program, now, false, |stack, parts| turn::begin(stack, parts, program, call, seed))
+        self.step(life, program, now, false, |stack, parts| turn::begin(stack, parts, program, call, wanted, seed))
     }
 
     /// Goes on with an execution of this VM that waited, because there are answers or its time has come. Answers to what
@@ -141,7 +146,7 @@ impl Vm {
         let Own { mut life, rest } = run.into_own();
         if let Some(clock) = life.over(now) {
             self.home.dropped.borrow_mut().extend(rest.pins());
-            let fault = Fault::deadline(clock, &life.limits, program.file(), 0);
+            let fault = Fault::deadline(clock, &life.limits, &program, &Place::default());
             return ended(life, Err(fault));
         }
         let answers = answers.into_iter().filter(|answer| life.asks.close(answer.id)).collect();
@@ -171,7 +176,35 @@ impl Vm {
         call: &Call<'_>,
         host: &mut dyn FnMut(Ask) -> Result<Vec<u8>, String>,
     ) -> Execution {
-        let mut step = self.begin(program, call);
+        let step = self.begin(program, call);
+        self.finish(step, host)
+    }
+
+    /// Runs the script's chunk, and reads what the table that it returns declares.
+    ///
+    /// # Errors
+    /// As [`Vm::begin`].
+    pub(crate) fn declared(&mut self, program: &Program, call: &Call<'_>) -> Result<Declared, Fault> {
+        let step = self.begin_for(program, call, Wanted::Declared);
+        self.finish(step, &mut |ask| Err(format!("`{}` is not available while a script loads", ask.capability)))
+            .outcome?;
+        self.parts.declared.take().ok_or_else(|| Fault::internal("the script ended and was not read"))
+    }
+
+    /// Runs the script's own test of that name. It holds if it raises no error.
+    ///
+    /// # Errors
+    /// As [`Vm::begin`].
+    pub(crate) fn test(&mut self, program: &Program, call: &Call<'_>, name: &str) -> Result<(), Fault> {
+        let step = self.begin_for(program, call, Wanted::Test(name.into()));
+        let mut refuse = |ask: Ask| {
+            Err(format!("`{}` is not available in tests; call the handler with a `ctx` of your own", ask.capability))
+        };
+        self.finish(step, &mut refuse).outcome.map(drop)
+    }
+
+    /// Runs an execution to its end after its first step.
+    fn finish(&mut self, mut step: Step, host: &mut dyn FnMut(Ask) -> Result<Vec<u8>, String>) -> Execution {
         loop {
             match step {
                 Step::Ended(execution) => return execution,
@@ -238,13 +271,13 @@ impl Vm {
                 if let Ok(Turned::Waiting(rest, _)) = turned {
                     self.home.dropped.borrow_mut().extend(rest.pins());
                 }
-                Err(Fault::deadline(clock, &life.limits, program.file(), trace::line()))
+                Err(Fault::deadline(clock, &life.limits, program, &trace::place()))
             }
             (Ok(turned), None) if !panicked => turned.map_err(|failure| {
                 if matches!(failure, Failure::Memory) {
                     self.health = Health::Hurt;
                 }
-                failure.fault(program.file(), memory)
+                failure.fault(program, memory)
             }),
             _ => {
                 self.health = Health::Broken;
@@ -355,7 +388,7 @@ fn build(now: &Now, random: &mut Random) -> mlua::Result<(Lua, Parts, Callbacks)
     let key = random.key();
     // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
     unsafe { lua.exec_raw::<()>((), |state| Stack::new(state).scramble_addresses(key))? };
-    let Globals { base, environment, array, reseed, context, now: tasks, drive, remember, restore } =
+    let Globals { base, environment, array, reseed, context, now: tasks, drive, remember, restore, requirer } =
         globals::install(&lua, now)?;
     let shared = Shared {
         base: Pin::of(&lua, base)?,
@@ -366,8 +399,9 @@ fn build(now: &Now, random: &mut Random) -> mlua::Result<(Lua, Parts, Callbacks)
         drive: Pin::of(&lua, drive)?,
         remember: Pin::of(&lua, remember)?,
         restore: Pin::of(&lua, restore)?,
+        requirer: Pin::of(&lua, requirer)?,
     };
     let contexts = Contexts::new(Pin::of(&lua, context)?);
     let callbacks = Callbacks::of(&lua)?;
-    Ok((lua, Parts { shared, contexts, kept: Kept::default(), spare: Spare::default() }, callbacks))
+    Ok((lua, Parts { shared, contexts, kept: Kept::default(), spare: Spare::default(), declared: None }, callbacks))
 }

@@ -1,4 +1,5 @@
-//! `--watch DIR`: pushes the scripts of a folder, and each again when it changes.
+//! `--watch DIR`: pushes the scripts of a folder, and each again when it changes. A sub-folder with `init.luau` or
+//! `main.luau` is a script as a whole.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use contract::TenantName;
+use contract::ids::Form;
 use notify::{Event, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
 
@@ -30,17 +32,17 @@ async fn follow(folder: &Path, tenant: &TenantName, moonswarm: &Path, manager: &
             let _ = tell.try_send(path);
         }
     })?;
-    watcher.watch(folder, RecursiveMode::NonRecursive).with_context(|| format!("watch `{}`", folder.display()))?;
+    watcher.watch(folder, RecursiveMode::Recursive).with_context(|| format!("watch `{}`", folder.display()))?;
 
     let present = fs_err::read_dir(folder)?.filter_map(|entry| Some(entry.ok()?.path()));
-    push_all(present.filter(|path| is_script(path)).collect(), tenant, moonswarm, manager).await;
+    push_all(present.filter_map(|path| script_of(folder, &path)).collect(), tenant, moonswarm, manager).await;
     while let Some(first) = changes.recv().await {
         let mut changed = BTreeSet::from([first]);
         while let Ok(Some(path)) = tokio::time::timeout(SETTLE, changes.recv()).await {
             changed.insert(path);
         }
-        changed.retain(|path| is_script(path) && path.is_file());
-        push_all(changed, tenant, moonswarm, manager).await;
+        let scripts = changed.iter().filter_map(|path| script_of(folder, path)).collect();
+        push_all(scripts, tenant, moonswarm, manager).await;
     }
     Ok(())
 }
@@ -56,6 +58,39 @@ async fn push_all(files: BTreeSet<PathBuf>, tenant: &TenantName, moonswarm: &Pat
     }
 }
 
-fn is_script(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "luau" || extension == "lua")
+/// The script in `folder` that `path` is or belongs to.
+fn script_of(folder: &Path, path: &Path) -> Option<PathBuf> {
+    let top = folder.join(path.strip_prefix(folder).ok()?.components().next()?);
+    let begins = |name: &str| ["luau", "lua"].iter().any(|ending| top.join(format!("{name}.{ending}")).is_file());
+    let is_file = top.is_file() && top.to_str().is_some_and(|name| Form::named(name).is_some());
+    (is_file || begins("init") || begins("main")).then_some(top)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_within_a_package_is_a_change_of_the_package() {
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["risk.luau", "notes.txt", "basket/init.luau", "basket/rules/vip.luau", "basket.zip", "data/a.luau"]
+        {
+            let path = folder.path().join(file);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, "").unwrap();
+        }
+        let script = |path: &str| {
+            let script = script_of(folder.path(), &folder.path().join(path))?;
+            Some(script.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned())
+        };
+
+        assert_eq!(script("risk.luau").as_deref(), Some("risk.luau"));
+        assert_eq!(script("basket.zip").as_deref(), Some("basket.zip"));
+        for path in ["basket", "basket/init.luau", "basket/rules/vip.luau", "basket/rules/gone.luau"] {
+            assert_eq!(script(path).as_deref(), Some("basket"), "{path}");
+        }
+        for path in ["notes.txt", "data/a.luau", "gone.luau"] {
+            assert_eq!(script(path), None, "{path}");
+        }
+    }
 }

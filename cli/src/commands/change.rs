@@ -34,6 +34,7 @@ pub(crate) async fn push(globals: &Globals, push: &cli::Push, output: Output) ->
     };
     let change = Change::new("push", tenant, &name);
     desk::check(&script)
+        .map(drop)
         .map_err(|failure| failure.hint("nothing was sent and nothing changed; correct the script and push again"))?;
 
     let manager = connect(manager, &change)?;
@@ -47,7 +48,7 @@ pub(crate) async fn push(globals: &Globals, push: &cli::Push, output: Output) ->
     let answer = change.follow(&manager, &terms, output, sent).await.map_err(|failure| {
         // Here the thing that is too large can only be the script.
         let failure = if failure.is(Code::TooLarge) { failure.exit(Exit::Script) } else { failure };
-        failure.source(&script.source)
+        failure.sources(script.sources())
     })?;
     tell(&answer, output)
 }

@@ -1,4 +1,4 @@
-//! Commands that need no manager: run and check.
+//! Commands that need no manager: run, check and types.
 
 use contract::Version;
 use sandbox::{Execution, Level, LogLine};
@@ -10,7 +10,7 @@ use crate::desk::{self, Script};
 use crate::exit::Exit;
 use crate::failure::{Body, Failure};
 use crate::files;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::render::style::{DIM, ERROR, GOOD, WARN, clean, paint};
 
 /// What `run --json` prints: `output` or `error`, and the log.
@@ -79,8 +79,17 @@ struct Verdict<'a> {
     ok: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<Version>,
+    /// How many of its own tests held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tests: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Body<'a>>,
+}
+
+/// `moonswarm types`: for an editor to read, so `--json` changes nothing.
+pub(crate) fn types() -> Result<Exit, Failure> {
+    output::raw(sandbox::TYPES.as_bytes())?;
+    Ok(Exit::Done)
 }
 
 /// `moonswarm check`: every file is looked at, whatever the first one holds.
@@ -89,19 +98,30 @@ pub(crate) fn check(check: &Check, output: Output) -> Result<Exit, Failure> {
     for path in &check.files {
         let script = Script::read(path);
         let name = path.display().to_string();
-        match script.and_then(|script| desk::check(&script).map(|()| script)) {
-            Ok(script) => {
+        match script.and_then(|script| desk::check(&script).map(|manifest| (script, manifest.tests.len()))) {
+            Ok((script, tests)) => {
                 let version = Version::of(&script.source);
-                let line = format!("{} {} version {}\n", paint(GOOD, "ok"), clean(&script.path), version.short());
-                results.push((name, line, Ok(version)));
+                let tested = match tests {
+                    0 => String::new(),
+                    1 => ", 1 test".to_owned(),
+                    tests => format!(", {tests} tests"),
+                };
+                let (good, path) = (paint(GOOD, "ok"), clean(&script.path));
+                results.push((
+                    name,
+                    format!("{good} {path} version {}{tested}\n", version.short()),
+                    Ok((version, tests)),
+                ));
             }
             Err(failure) => results.push((name, String::new(), Err(failure))),
         }
     }
     let text: String = results.iter().map(|(_, line, _)| line.as_str()).collect();
     let files = results.iter().map(|(file, _, result)| match result {
-        Ok(version) => Verdict { file, ok: true, version: Some(version.clone()), error: None },
-        Err(failure) => Verdict { file, ok: false, version: None, error: Some(failure.body()) },
+        Ok((version, tests)) => {
+            Verdict { file, ok: true, version: Some(version.clone()), tests: Some(*tests), error: None }
+        }
+        Err(failure) => Verdict { file, ok: false, version: None, tests: None, error: Some(failure.body()) },
     });
     output.result(&text, &Checked { files: files.collect() })?;
     let mut exit = Exit::Done;

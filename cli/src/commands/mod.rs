@@ -28,6 +28,7 @@ pub(crate) async fn run(cli: &Cli, output: Output) -> Result<Exit, Failure> {
         Command::Run(run) => desk::run(run, output),
         Command::Check(check) => desk::check(check, output),
         Command::Call(call) => call::call(globals, call, output).await,
+        Command::Types => desk::types(),
         Command::Completions(completions) => complete(completions),
     }
 }

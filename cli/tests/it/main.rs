@@ -7,5 +7,6 @@ mod changes;
 mod fake;
 mod looking;
 mod on_the_desk;
+mod packages;
 mod program;
 mod speech;

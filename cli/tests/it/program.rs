@@ -122,6 +122,13 @@ impl Files {
         }
         Self(directory)
     }
+
+    /// One more.
+    pub(crate) fn write(&self, name: &str, bytes: &[u8]) {
+        let path = self.0.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, bytes).unwrap();
+    }
 }
 
 /// A file of the project.

@@ -19,8 +19,9 @@ fn help_tells_every_command_and_exit_code() {
       rollback     Make an older version of a script the one that runs
       remove       Take a script out of the release; the bucket keeps its versions
       run          Run a script here, in the sandbox and under the limits of the executors
-      check        Check scripts here, as the manager does before it takes one
+      check        Check scripts and run their tests here, as the manager does before it takes one
       call         Ask an executor to run a script
+      types        Print the type declarations of all that scripts may use, for editors
       completions  Print the completion script of a shell
       help         Print this message or the help of the given subcommand(s)
 
@@ -59,11 +60,12 @@ fn help_of_push_tells_every_flag() {
     Usage: moonswarm push [OPTIONS] --tenant <NAME> <FILE>
 
     Arguments:
-      <FILE>  The script; `-` reads standard input and needs --name
+      <FILE>  The script: a file, a folder, a .zip or .tar; `-` reads standard input and needs --name
 
     Options:
           --tenant <NAME>               Whose script it is [env: MOONSWARM_TENANT=]
-          --name <NAME>                 Name of the script [default: the file's name without its ending]
+          --name <NAME>                 Name of the script [default: the file's name without its ending,
+                                        or the folder's]
           --wait[=<DURATION>]           Wait until every executor runs it, at most this long [without a
                                         value: 30s]
           --author <NAME>               Who does this, for the history [default: the user's name] [env:
@@ -87,6 +89,7 @@ fn help_of_push_tells_every_flag() {
 
     Examples:
       moonswarm push risk.luau --tenant acme --wait
+      moonswarm push rules/basket --tenant acme --wait
       moonswarm push risk.luau --tenant acme --if-generation 1795307950143920 --json
     ");
 }

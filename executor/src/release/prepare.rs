@@ -306,4 +306,27 @@ mod tests {
         let text = telemetry::chain(&refusal);
         assert!(text.starts_with("`acme/risk` does not compile: ") && text.contains("risk.luau:2:"), "{text}");
     }
+
+    #[test]
+    fn a_package_is_compiled_whole_and_its_faults_name_the_module() {
+        let package = |answer: &str| {
+            let mut tar = tar::Builder::new(Vec::new());
+            for (path, source) in [("init.luau", "return require('./rules/vip')"), ("rules/vip.luau", answer)] {
+                let mut header = tar::Header::new_ustar();
+                header.set_size(source.len() as u64);
+                tar.append_data(&mut header, path, source.as_bytes()).unwrap();
+            }
+            tar.into_inner().unwrap()
+        };
+        let signer = Signer::new();
+
+        let offer = signer.offer(1, 0, vec![write("acme", "risk", package("return function() return 1 end"))]);
+        let release = prepare(&signer.trust(), &Known::default(), offer).unwrap();
+        let paths: Vec<&str> = release.find("acme", "risk").unwrap().program.paths().collect();
+        assert_eq!(paths, ["init.luau", "rules/vip.luau"]);
+
+        let offer = signer.offer(1, 0, vec![write("acme", "risk", package("\nreturn }"))]);
+        let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
+        assert!(telemetry::chain(&refusal).contains("rules/vip.luau:2:"), "{}", telemetry::chain(&refusal));
+    }
 }

@@ -53,17 +53,17 @@ impl Signer {
     }
 }
 
-pub(crate) fn write(tenant: &str, script: &str, source: &str) -> Change {
-    let (tenant, script) = (tenant.parse().unwrap(), script.parse().unwrap());
+pub(crate) fn write(tenant: &str, script: &str, source: impl AsRef<[u8]>) -> Change {
+    let (tenant, script, source) = (tenant.parse().unwrap(), script.parse().unwrap(), source.as_ref());
     let entry = Entry {
-        version: Version::of(source.as_bytes()),
+        version: Version::of(source),
         generation: 1,
-        object: ids::object_of(&tenant, &script),
+        object: ids::object_of(&tenant, &script, ids::Form::of(source)),
         size: u32::try_from(source.len()).unwrap(),
         pushed_at_ms: 0,
         pushed_by: "ada".into(),
     };
-    Change { tenant, script, content: Some(Content { entry, source: source.as_bytes().into() }) }
+    Change { tenant, script, content: Some(Content { entry, source: source.into() }) }
 }
 
 pub(crate) fn remove(tenant: &str, script: &str) -> Change {

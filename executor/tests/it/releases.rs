@@ -32,7 +32,7 @@ impl Signer {
             let entry = Entry {
                 version: Version::of(source.as_bytes()),
                 generation: i64::try_from(number).unwrap(),
-                object: ids::object_of(&tenant, &script),
+                object: ids::object_of(&tenant, &script, ids::Form::Luau),
                 size: u32::try_from(source.len()).unwrap(),
                 pushed_at_ms: 0,
                 pushed_by: "ada".into(),

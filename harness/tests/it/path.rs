@@ -45,6 +45,32 @@ async fn an_upload_to_the_bucket_goes_live_by_its_notification() {
 }
 
 #[tokio::test]
+async fn a_package_that_was_pushed_or_uploaded_runs_and_may_take_a_texts_place() {
+    let stack = stack(2).await;
+    let package = |k: u64| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let rule = rule(k);
+        for (path, source) in [("risk/init.luau", "return require('./rules/k')"), ("risk/rules/k.luau", rule.as_str())]
+        {
+            let mut header = tar::Header::new_ustar();
+            header.set_size(source.len() as u64);
+            tar.append_data(&mut header, path, source.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    };
+    stack.push_rule().await;
+
+    stack.manager.push("acme", "risk", &package(2), "wait=10s").await.unwrap().unwrap();
+    stack.wait_for_k("acme", "risk", 2).await;
+
+    stack.laptop.cloud.storage().put(BUCKET, "tenants/acme/scripts/risk.tar", package(3)).unwrap();
+    stack.wait_for_k("acme", "risk", 3).await;
+
+    stack.manager.push("acme", "risk", rule(4).as_bytes(), "wait=10s").await.unwrap().unwrap();
+    stack.wait_for_k("acme", "risk", 4).await;
+}
+
+#[tokio::test]
 async fn the_founding_object_runs_as_default_latest() {
     let stack = stack(1).await;
     let source =

@@ -10,7 +10,7 @@ use axum::http::header::ETAG;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use contract::api::{Activation, ChangeAnswer, Refused, ScriptInfo, ScriptList};
-use contract::ids::{ScriptName, TenantName, script_of};
+use contract::ids::{Form, ScriptName, TenantName, script_of};
 use contract::{Code, Problem};
 use serde::Deserialize;
 
@@ -156,6 +156,7 @@ pub(super) async fn show(
     let source = running
         .as_ref()
         .and_then(|running| current.release.sources.get(&running.version))
+        .filter(|source| Form::of(source) == Form::Luau)
         .map(|source| String::from_utf8_lossy(source).into_owned());
     let tag = running.as_ref().map(|running| [(ETAG, format!("\"{}\"", running.generation))]);
     Ok((tag, Json(ScriptInfo { tenant, script, running, refused, source })).into_response())

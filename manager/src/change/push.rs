@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use contract::Version;
 use contract::api::Activation;
-use contract::ids::{ScriptName, TenantName, object_of};
+use contract::ids::{Form, ScriptName, TenantName, object_of};
 use contract::release::Entry;
+use futures_util::future::try_join;
 use tokio::sync::oneshot;
 
 use super::{ChangeError, Changed, Condition, Conflict, release};
@@ -13,6 +14,7 @@ use crate::context::Context;
 use crate::plan::Change;
 use crate::releaser::Request;
 use crate::releases::now_ms;
+use telemetry::chain;
 
 /// What is to run.
 #[derive(Debug)]
@@ -40,8 +42,12 @@ pub struct Push {
 pub async fn push(context: &Context, push: Push) -> Result<Changed, ChangeError> {
     let current = context.now().ok_or(ChangeError::NotReady)?;
     let running = current.release.entry(&push.tenant, &push.script).cloned();
-    // A script stays in the object it came in: else generations of two objects would have to be compared by authors.
-    let object = running.as_ref().map_or_else(|| object_of(&push.tenant, &push.script), |entry| entry.object.clone());
+    // A script stays in the object it came in, else generations of two objects would have to be compared by authors.
+    // Only one of another form moves: who lists the bucket takes a `.zip` for a zip file.
+    let form = Form::of(&push.source);
+    let stays = running.as_ref().filter(|running| Form::named(&running.object) == Some(form));
+    let object = stays.map_or_else(|| object_of(&push.tenant, &push.script, form), |running| running.object.clone());
+    let moved = running.as_ref().filter(|running| running.object != object).cloned();
     context.gate.check(&object, push.source.clone()).await.map_err(ChangeError::Refused)?;
 
     let version = Version::of(&push.source);
@@ -57,7 +63,10 @@ pub async fn push(context: &Context, push: Push) -> Result<Changed, ChangeError>
 
     let _mark = context.writing.begin(&object);
     let known = running.as_ref().map(|running| running.generation).max(refused);
-    let written = write(context, &push, &object, &version, known, running.as_ref()).await?;
+    let written = match &moved {
+        None => write(context, &push, &object, &version, known, running.as_ref()).await?,
+        Some(running) => write_elsewhere(context, &push, &object, &version, running).await?,
+    };
     let entry = Entry {
         version,
         generation: written.generation,
@@ -79,6 +88,9 @@ pub async fn push(context: &Context, push: Push) -> Result<Changed, ChangeError>
     let committed = release(context, request, answer)
         .await
         .map_err(|err| err.explain(&push.tenant, &push.script, push.condition))?;
+    if let Some(moved) = moved.filter(|_| push.activation == Activation::Live) {
+        take_away(context, &moved).await;
+    }
     let created = running.is_none();
     Ok(Changed { entry: Some(entry), release: committed.release, unchanged: false, created, rolled: committed.rolled })
 }
@@ -110,8 +122,7 @@ async fn write(
         (Condition::Present, None) => return Err(ChangeError::Unknown),
         (Condition::Generation(generation), _) => generation,
     };
-    let metadata =
-        Metadata::from([(META_VERSION.to_owned(), version.to_string()), (META_AUTHOR.to_owned(), push.author.clone())]);
+    let metadata = metadata(push, version);
     let attempt = |generation| context.bucket.write(object, push.source.clone(), generation, metadata.clone());
     match attempt(generation_match).await {
         Err(BucketError::Conflict { .. }) => {}
@@ -130,4 +141,48 @@ async fn write(
         }
     }
     Err(Conflict::over(&push.tenant, &push.script, push.condition, live.as_ref()))
+}
+
+/// Writes a script of another form than the one that runs, which lies in an object of its own.
+async fn write_elsewhere(
+    context: &Context,
+    push: &Push,
+    object: &str,
+    version: &Version,
+    running: &Entry,
+) -> Result<ObservedObject, ChangeError> {
+    if !may_stay(push.condition, running.generation) {
+        return Err(Conflict::with(&push.tenant, &push.script, push.condition, Some(running)));
+    }
+    let (old, new) = try_join(context.bucket.head(&running.object), context.bucket.head(object))
+        .await
+        .map_err(ChangeError::Bucket)?;
+    // What was refused is there for nobody.
+    let stands = |seen: &&ObservedObject| {
+        seen.generation > running.generation
+            && context.refusals.get(&seen.name).is_none_or(|refused| refused.generation < seen.generation)
+    };
+    if let Some(newer) = [&old, &new].into_iter().flatten().find(stands) {
+        return Err(Conflict::over(&push.tenant, &push.script, push.condition, Some(newer)));
+    }
+    let generation = new.map_or(0, |new| new.generation);
+    match context.bucket.write(object, push.source.clone(), generation, metadata(push, version)).await {
+        Err(BucketError::Conflict { .. }) => {
+            let live = context.bucket.head(object).await.map_err(ChangeError::Bucket)?;
+            Err(Conflict::over(&push.tenant, &push.script, push.condition, live.as_ref()))
+        }
+        result => result.map_err(ChangeError::Bucket),
+    }
+}
+
+/// Deletes the object that a script moved out of. It is older than what runs, so it does no harm if that fails.
+async fn take_away(context: &Context, moved: &Entry) {
+    match context.bucket.delete(&moved.object, moved.generation).await {
+        Ok(()) | Err(BucketError::NotFound { .. } | BucketError::Conflict { .. }) => {}
+        Err(err) => tracing::warn!(object = moved.object, err = chain(&err), "an object that nobody needs stays"),
+    }
+}
+
+fn metadata(push: &Push, version: &Version) -> Metadata {
+    Metadata::from([(META_VERSION.to_owned(), version.to_string()), (META_AUTHOR.to_owned(), push.author.clone())])
 }

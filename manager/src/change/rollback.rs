@@ -111,8 +111,9 @@ fn running(context: &Context, tenant: &TenantName, script: &ScriptName) -> Resul
 }
 
 async fn kept(context: &Context, tenant: &TenantName, script: &ScriptName) -> Result<Vec<ObservedObject>, ChangeError> {
-    // The prefix fits `.lua` and `.luau`, and perhaps other scripts: `a.lua` is also the beginning of `a.lua.luau`.
-    let mut prefixes = vec![format!("tenants/{tenant}/scripts/{script}.lua")];
+    // The first fits `.lua` and `.luau`; all fit perhaps other scripts: `a.lua` is also the beginning of `a.lua.luau`.
+    let mut prefixes =
+        [".lua", ".zip", ".tar"].map(|ending| format!("tenants/{tenant}/scripts/{script}{ending}")).to_vec();
     let ours = Ok(Some((tenant.clone(), script.clone())));
     if script_of(FOUNDING_OBJECT) == ours {
         prefixes.push(FOUNDING_OBJECT.to_owned());

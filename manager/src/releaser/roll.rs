@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use contract::Code;
 use contract::api::Activation;
+use contract::ids::Form;
 use contract::release::Entry;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -143,8 +144,11 @@ impl Releaser {
             (META_VERSION.to_owned(), before.version.to_string()),
             (META_AUTHOR.to_owned(), before.pushed_by.clone()),
         ]);
-        let written = self.tools.bucket.write(&failed.object, source.clone(), failed.generation, metadata).await?;
+        // A script of another form lies in an object of its own, and still does.
+        let moved = Form::named(&before.object) != Form::named(&failed.object);
+        let over = if moved { before } else { failed };
+        let written = self.tools.bucket.write(&over.object, source.clone(), over.generation, metadata).await?;
         let (generation, pushed_at_ms) = (written.generation, written.written_at_ms);
-        Ok(Entry { object: failed.object.clone(), generation, pushed_at_ms, ..before.clone() })
+        Ok(Entry { object: over.object.clone(), generation, pushed_at_ms, ..before.clone() })
     }
 }

@@ -271,15 +271,20 @@ async fn empty_scripts_and_scripts_that_are_no_text_are_refused() {
 async fn an_oversized_script_is_refused_with_both_numbers() {
     let world = World::start().await;
     let path = "/v1/tenants/acme/scripts/risk";
-    let large = "-".repeat((256 << 10) + 1);
+    let text = world.call(Method::PUT, path, &[], "-".repeat((256 << 10) + 1)).await;
+    let large = "-".repeat((1536 << 10) + 1);
     let chunks: Vec<Result<String, std::io::Error>> = vec![Ok(large.clone())];
     let streamed = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
 
     let announced = world.call(Method::PUT, path, &[], large).await;
     let streamed = world.call(Method::PUT, path, &[], streamed).await;
 
-    insta::assert_snapshot!(announced.problem(), @"413 too_large: the script has 262145 bytes, the most allowed is 262144");
-    insta::assert_snapshot!(streamed.problem(), @"413 too_large: the script has more than 262144 bytes, the most allowed is 262144");
+    insta::assert_snapshot!(announced.problem(), @"413 too_large: the script has 1572865 bytes, the most allowed is 1572864");
+    insta::assert_snapshot!(streamed.problem(), @"413 too_large: the script has more than 1572864 bytes, the most allowed is 1572864");
+    insta::assert_snapshot!(text.problem(), @"
+    413 too_large: `risk.luau` has 262145 bytes, the limit is 256 KiB
+    hint: nothing was changed; `moonswarm check FILE` judges as the manager does
+    ");
     assert_eq!(world.release(), 1);
 }
 

@@ -140,13 +140,13 @@ async fn an_upload_that_does_not_compile_leaves_the_old_one_and_is_told() {
 #[tokio::test]
 async fn an_upload_that_is_too_large_is_refused_without_being_read() {
     let world = World::start().await;
-    let generation = world.bucket.upload(RISK, &"-".repeat(300 << 10));
+    let generation = world.bucket.upload(RISK, &"-".repeat(1600 << 10));
 
     let outcome = world.hint(RISK, generation, Kind::Finalize).await;
 
     assert_eq!((outcome, world.bucket.reads()), (Outcome::Refused, 1), "only the pointer was read, at the start");
     let refused = world.status().await.refused.remove(0).refused.unwrap();
-    insta::assert_snapshot!(refused.detail, @"the script has 307200 bytes, the most allowed is 262144");
+    insta::assert_snapshot!(refused.detail, @"the script has 1638400 bytes, the most allowed is 1572864");
 }
 
 #[tokio::test]

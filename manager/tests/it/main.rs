@@ -7,6 +7,7 @@ mod executor;
 mod feed;
 mod hints;
 mod lane;
+mod packages;
 mod reconcile;
 mod rolling;
 mod world;

@@ -8,6 +8,7 @@ use contract::Token;
 use contract::api::{ChangeAnswer, Health, Status};
 use contract::bundle::Bundle;
 use contract::release::{PublicKeys, SigningKey};
+use manager::gate::Gate;
 use manager::hints::{Hint, Kind, Outcome};
 use manager::metrics::Metrics;
 use manager::reconcile::{self, ReconcileError};
@@ -149,6 +150,7 @@ impl World {
             token: options.token.map(|token| Token::parse(token).unwrap()),
             feed_token: options.feed_token.map(|token| Token::parse(token).unwrap()),
             // Tests look at the bucket when they want to.
+            gate: Gate::start(sandbox::Limits::default()).unwrap(),
             reconcile: Duration::from_secs(3600),
             prepare_deadline: options.prepare_deadline,
             lost_after: options.lost_after,

@@ -60,7 +60,7 @@ impl Stack {
 
     /// Starts or goes on with a coroutine: one that yielded takes its topmost `arguments` values as results of the yield,
     /// a new one calls the function below them. An error is moved to the top of this stack; the coroutine's frames stay,
-    /// see [`Stack::note_line`].
+    /// see [`Stack::note_place`].
     pub(crate) fn resume(&mut self, thread: Position, arguments: c_int) -> Status {
         let state = self.thread(thread);
         // SAFETY: a coroutine of this VM, checked by `thread`. What Luau takes for granted is checked here: it is
@@ -85,8 +85,8 @@ impl Stack {
         unsafe { ffi::lua_status(state) == ffi::LUA_YIELD }
     }
 
-    /// Notes the line at which a coroutine failed or waits, unless one is noted already.
-    pub(crate) fn note_line(&mut self, thread: Position) {
+    /// Notes the place at which a coroutine failed or waits, unless one is noted already.
+    pub(crate) fn note_place(&mut self, thread: Position) {
         // SAFETY: a coroutine of this VM, checked by `thread`.
         unsafe { trace::note(self.thread(thread)) }
     }

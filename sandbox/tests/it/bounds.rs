@@ -7,7 +7,9 @@ use crate::{at_desk, roomy};
 /// Each expression is true: what the replacement gives for large work is what is known without it.
 #[track_caller]
 fn check(setup: &str, expressions: &[&str]) {
-    at_desk(roomy(), |desk| {
+    // Texts of megabytes, and garbage of as many: how much fits is tried elsewhere.
+    let limits = sandbox::Limits { memory_bytes: 64 << 20, ..roomy() };
+    at_desk(limits, |desk| {
         for expression in expressions {
             let source = format!("return function() {setup} return {expression} end");
             assert_eq!(desk.answer(&source, ""), "true", "{expression}");

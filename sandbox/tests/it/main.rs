@@ -3,6 +3,7 @@
 
 mod bounds;
 mod capabilities;
+mod declaring;
 mod entries;
 mod examples;
 mod forms;
@@ -11,6 +12,8 @@ mod isolation;
 mod limits;
 mod logging;
 mod names;
+mod packages;
+mod require;
 mod state;
 mod tasks;
 mod values;
