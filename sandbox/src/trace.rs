@@ -40,8 +40,9 @@ pub(crate) fn place() -> Place {
 /// `state` is a Lua thread that does not run on another thread.
 pub(crate) unsafe fn note(state: *mut ffi::lua_State) {
     if PLACE.with_borrow(|place| place.line == 0) {
-        // SAFETY: as promised by the caller; the name that the frame points to lives as long as the function in it.
+        // SAFETY: as promised by the caller.
         if let Some((frame, line)) = unsafe { innermost(state) } {
+            // SAFETY: a text of Luau's that lives as long as the function in the frame.
             let chunk_name = unsafe { CStr::from_ptr(frame.source) }.to_owned();
             PLACE.set(Place { chunk_name: Some(chunk_name), line });
         }

@@ -233,6 +233,38 @@ fn tests_have_the_limits_of_executions_and_a_fresh_environment_each() {
 }
 
 #[test]
+fn a_script_may_wait_while_it_loads_and_in_its_tests() {
+    let manifest = manifest(
+        "task.wait()
+        return { before = print, tests = {
+            waits = function(t) t.equal(task.wait() > 0, true) end,
+            spawns = function() local done task.spawn(function() task.wait() done = true end) task.wait(0.1) assert(done) end,
+        } }",
+    );
+    assert!(manifest.before && manifest.tests.len() == 2, "{manifest:?}");
+
+    insta::assert_snapshot!(refusal("return { before = print, tests = {\n late = function()\n task.wait()\n error({}) end } }"), @r#"
+    script_refused: rule.luau:4: test "late" failed: raised a table without a text `message`
+    rule.luau:4: test "late" failed: raised a table without a text `message`
+    "#);
+}
+
+#[test]
+fn a_test_has_nobody_to_ask() {
+    let source = "return { before = print, capabilities = { 'run' }, tests = {
+        asks = function(t)
+            assert(t.ctx.hash and t.ctx.http == nil)
+            t.ctx.run('other', {})
+        end,
+    } }";
+
+    insta::assert_snapshot!(refusal(source), @r#"
+    script_refused: rule.luau:4: test "asks" failed: `run` is not available in tests; call the handler with a `ctx` of your own
+    rule.luau:4: test "asks" failed: `run` is not available in tests; call the handler with a `ctx` of your own
+    "#);
+}
+
+#[test]
 fn tests_of_a_package_may_lie_in_a_module() {
     let files: [(&str, &[u8]); 2] = [
         ("init.luau", b"return { handle = print, tests = require('./tests') }"),

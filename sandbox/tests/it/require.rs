@@ -1,9 +1,9 @@
 //! `require`: what modules see of each other, and what they do not see.
 
-use sandbox::{Execution, compile};
+use sandbox::{Call, Capability, Execution, Grants, State, compile};
 
 use crate::packages::tar;
-use crate::{Desk, answer, at_desk, fault, roomy, sorted};
+use crate::{Desk, answer, at_desk, call, fault, roomy, sorted};
 
 fn run(desk: &mut Desk, files: &[(&str, &str)]) -> Execution {
     let files: Vec<(&str, &[u8])> = files.iter().map(|(path, source)| (*path, source.as_bytes())).collect();
@@ -204,8 +204,93 @@ fn many_executions_of_a_package_leave_no_memory_behind() {
 }
 
 #[test]
+fn a_module_may_wait_while_it_loads() {
+    let waits = "task.wait() return { 'waited' }";
+    for main in [
+        "local a = require('./a') return function() return a[1] end",
+        "return function() return require('./a')[1] end",
+        "return function()
+            local thread = task.defer(function() return require('./b') end)
+            repeat task.wait() until coroutine.status(thread) == 'dead'
+            return require('./b')[1]
+        end",
+        "return function()
+            local value
+            task.spawn(function() value = require('./a')[1] end)
+            repeat task.wait() until value
+            return value
+        end",
+        "local b = require('./b') return { handle = function() return b[1] end }",
+    ] {
+        let files = [("init.luau", main), ("a.luau", waits), ("b.luau", "return require('./a')")];
+        assert_eq!(package(&files), r#""waited""#, "{main}");
+    }
+}
+
+#[test]
+fn another_task_is_told_that_a_module_is_still_loading() {
+    let main = "return function()
+        task.spawn(require, './a')
+        return { pcall(require, './a') }
+    end";
+    let told = package(&[("init.luau", main), ("a.luau", "task.wait() return 1")]);
+
+    insta::assert_snapshot!(told, @r#"[false,"require: `a.luau` has not finished loading: it raised an error, or another task loads it"]"#);
+}
+
+#[test]
+fn modules_stay_loaded_where_the_chunk_does() {
+    let main = "load_late = require return function() require = nil local a = load_late('./a') a.n += 1 return a.n end";
+    let files = [("init.luau", main), ("a.luau", "return { n = 0 }")];
+    let founding =
+        [("init.luau", "local a = require('./a') a.n += 1 require = nil result = { output = a.n }"), files[1]];
+
+    at_desk(roomy(), |desk| {
+        for (files, state, expected) in [
+            (&files, State::Fresh, ["1", "1", "1"]),
+            (&files, State::Pooled, ["1", "2", "3"]),
+            (&files, State::Tenant, ["1", "2", "3"]),
+            // The first execution of a founding script has its own `require`, the next ones that of the instance.
+            (&founding, State::Pooled, [r#"{"output":1}"#, r#"{"output":1}"#, r#"{"output":2}"#]),
+        ] {
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(path, source)| (*path, source.as_bytes())).collect();
+            let program = compile("risk.tar", &tar(&files), &desk.limits).unwrap();
+            let limits = desk.limits.clone();
+            let version = format!("{state:?} {expected:?}");
+            let call = Call { state, version: &version, ..call(&limits, "") };
+            for expected in expected {
+                assert_eq!(sorted(&desk.vm.run(&program, &call).outcome.unwrap().into_json()), expected, "{version}");
+            }
+        }
+    });
+}
+
+#[test]
+fn members_of_ctx_can_be_required_by_who_has_their_capability() {
+    let source = "return function(_, ctx)
+        local told = {}
+        for i, name in { 'hash', 'random', 'time' } do
+            local ok, found = pcall(require, '@moonswarm/' .. name)
+            told[i] = if ok then found == ctx[name] and table.isfrozen(found) else found
+        end
+        return told
+    end";
+    at_desk(roomy(), |desk| {
+        let (program, limits) = (desk.compile(source), desk.limits.clone());
+        let mut told = |grants: &Grants| {
+            let call = Call { grants, ..call(&limits, "") };
+            sorted(&desk.vm.run(&program, &call).outcome.unwrap().into_json())
+        };
+
+        assert_eq!(told(&Grants::HARMLESS), "[true,true,true]");
+        insta::assert_snapshot!(told(&Grants::NONE.with(Capability::Time)), @r#"["require: this script does not have the capability \"hash\"","require: this script does not have the capability \"random\"",true]"#);
+    });
+}
+
+#[test]
 fn the_tables_of_the_sandbox_are_read_only_and_the_same_everywhere() {
     at_desk(roomy(), |desk| {
+        assert_eq!(desk.value("require('@moonswarm/task') == task"), "true");
         assert_eq!(desk.value("require('@moonswarm/json') == json"), "true");
         assert_eq!(desk.value("table.isfrozen(require('@moonswarm/base64'))"), "true");
         assert_eq!(desk.value("(pcall(function() require('@moonswarm/json').encode = nil end))"), "false");
