@@ -128,6 +128,11 @@ impl Process {
         &self.name
     }
 
+    /// Its process id; `None` once it ended and somebody waited for that.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Where its log is.
     pub fn log(&self) -> &Path {
         &self.log
