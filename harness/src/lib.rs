@@ -1,9 +1,10 @@
 //! A Google Cloud and a Swarm on one machine, and the scenarios that prove the product on them.
 //!
 //! The harness runs the product's programs as programs and sees only their public faces. [`laptop`] is the stack without
-//! Docker (`cargo xtask dev`, process-level tests); [`e2e`] runs the scenarios on the real Swarm nodes of [`rig`]. Both
-//! stand on the local [`cloud`].
+//! Docker (`cargo xtask dev`, process-level tests); [`e2e`] runs the scenarios on the real Swarm nodes of [`rig`];
+//! [`mod@bench`] measures. All stand on the local [`cloud`].
 
+pub mod bench;
 pub mod client;
 pub mod cloud;
 pub mod e2e;

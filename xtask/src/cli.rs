@@ -23,6 +23,8 @@ pub(crate) enum Command {
     /// Run one of them (started by `sandbox-cases` itself).
     #[command(hide = true)]
     SandboxCase,
+    /// Measure: other servers with the same rule, the sandbox alone, density, neighbours, swaps, a busy machine.
+    Bench(BenchOptions),
     /// What CI runs: format, lints, tests, docs, dependency checks, fuzz targets, e2e.
     Ci(CiOptions),
     /// Clean up after an e2e run when its process is gone (started by `e2e` itself).
@@ -98,6 +100,39 @@ pub(crate) enum Via {
     Http,
     /// Both.
     Both,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cargo xtask bench --quick\n  cargo xtask bench peers --install\n  \
+    cargo xtask bench --json target/bench/report.json\n\ndocs/benchmarks.md tells how each figure is made.")]
+pub(crate) struct BenchOptions {
+    /// Only parts whose name contains this text.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// Write the report as JSON to this file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// At most two minutes, for development: the figures are rough.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Print the names of the parts, with how long they take, and end.
+    #[arg(long)]
+    pub(crate) list: bool,
+    /// Install servers of the comparison that are missing (Debian packages, as root).
+    #[arg(long)]
+    pub(crate) install: bool,
+    /// Rounds of each comparison.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub(crate) rounds: Option<u16>,
+    /// Length of one measurement.
+    #[arg(long)]
+    pub(crate) seconds: Option<f64>,
+    /// Requests on the oversubscribed machine.
+    #[arg(long, value_name = "N")]
+    pub(crate) requests: Option<u64>,
+    /// Numbers of tenants, comma separated.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    pub(crate) tenants: Vec<usize>,
 }
 
 #[derive(Debug, Args)]

@@ -81,8 +81,8 @@ fn interrupted() -> u8 {
     INTERRUPTED
 }
 
-/// The commit that images are labelled with, `-dirty` if the tree has changes; `unknown` outside a checkout.
-fn revision() -> String {
+/// The commit that images are labelled with and figures belong to, `-dirty` if the tree has changes; `unknown` outside a checkout.
+pub(crate) fn revision() -> String {
     let output = Command::new("git")
         .args(["describe", "--always", "--dirty", "--abbrev=12"])
         .current_dir(shell::root())

@@ -1,6 +1,7 @@
-//! Developer commands: `cargo xtask dev | e2e | sandbox-cases | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | e2e | bench | sandbox-cases | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
+mod bench;
 mod ci;
 mod cli;
 mod dev;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Dev(options) => report(dev::run(options)),
         Command::E2e(options) => e2e::run(options),
+        Command::Bench(options) => report(bench::run(&options)),
         Command::Ci(options) => report(ci::run(&options)),
         Command::SandboxCases(options) => sandbox_cases::run(&options),
         Command::SandboxCase => report(containment::library::serve()),

@@ -62,7 +62,11 @@ pub(crate) async fn read(mut body: Incoming, headers: &HeaderMap, bytes_max: usi
 async fn collect(body: &mut Incoming, bytes_max: usize) -> Result<Bytes, Stopped> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
-    while let Some(frame) = body.frame().await {
+    // Asked before each frame: a body of known length has ended with its last byte, and waiting to be told so would cost
+    // every request another turn of the connection.
+    while !body.is_end_stream()
+        && let Some(frame) = body.frame().await
+    {
         let Ok(data) = frame.map_err(Stopped::Broken)?.into_data() else { continue };
         if first.len() + rest.len() + data.len() > bytes_max {
             return Err(Stopped::TooLarge);

@@ -26,7 +26,7 @@ use crate::worker::Worker;
 struct Answered {
     event: EventName,
     release: u64,
-    execution_id: Uuid,
+    execution_id: String,
     /// By script; empty if none wants the event.
     outcomes: BTreeMap<ScriptName, Told>,
 }
@@ -94,7 +94,7 @@ async fn fan_out(worker: Rc<Worker>, id: Uuid, event: EventName, release: u64, j
         async move { (name, told(version, worker.execute(job).await)) }
     }));
     let outcomes = outcomes.await.into_iter().collect();
-    let answered = Answered { event, release, execution_id: id, outcomes };
+    let answered = Answered { event, release, execution_id: id.hyphenated().to_string(), outcomes };
     let body = serde_json::to_vec(&answered).expect("a struct of strings, numbers and JSON is always JSON");
     let mut answer = answer::ok(JSON, body);
     answer.headers_mut().insert(HEADER_RELEASE, release.into());

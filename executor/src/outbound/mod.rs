@@ -1,9 +1,10 @@
 //! What a script's `ctx.http.request` becomes on the host.
 //!
 //! A request goes through five gates, in this order: the execution's share ([`HttpBudget`]), the form of what is asked
-//! (`ask`, `location`, `headers`), the script's list of hosts ([`HttpGrant`]), and the address that the host's name leads to (`address`). The
-//! connection goes to the very address that was checked: the name is looked up once (`resolve`), and what the check
-//! lets through is the only thing that can be connected to (`connect`).
+//! (`ask`, `location`, `headers`), the script's list of hosts ([`HttpGrant`]), that of the operator ([`Opened`]), and
+//! the address that the host's name leads to (`address`). The connection goes to the very address that was checked: the
+//! name is looked up once (`resolve`), and what the check lets through is the only thing that can be connected to
+//! (`connect`).
 //!
 //! Nothing is followed, kept or shared: redirects are returned as they are, there are no cookies, no proxies, no
 //! decompression, and no connection outlives its request. Everything ends with the time limit, and at once when the

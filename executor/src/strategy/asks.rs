@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn the_input_of_a_run_is_passed_on_as_it_was_written() {
         let ask: RunAsk = serde_json::from_str(r#"{"script":"rate","input":{"a":[1,2.50]}}"#).unwrap();
-        assert_eq!((ask.script.as_str(), ask.into_input()), ("rate", r#"{"a":[1,2.50]}"#.into()));
+        assert_eq!((ask.script.clone().as_str(), ask.into_input()), ("rate", r#"{"a":[1,2.50]}"#.into()));
         let ask: RunAsk = serde_json::from_str(r#"{"script":"rate"}"#).unwrap();
         assert_eq!(ask.into_input(), "");
     }

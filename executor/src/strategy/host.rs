@@ -18,6 +18,7 @@ use uuid::fmt::Hyphenated;
 use super::asks::{Family, RunAsk, Services};
 use super::board::VmStatus;
 use super::clock::{CpuClock, now_ns};
+use super::fair::RUNNING_MAX;
 use super::job::{Entry, Job, Outcome, fault};
 use super::share::LONG_NS;
 use super::terms;
@@ -115,6 +116,10 @@ impl VmHost {
             Ok(vm) => vm,
             Err(fault) => return Outcome::fault(fault),
         };
+        if vm.borrow().waiting() >= RUNNING_MAX {
+            let detail = format!("tenant `{tenant}` has {RUNNING_MAX} executions that wait, which is all it may have");
+            return Outcome::fault(fault(Code::Overloaded, detail));
+        }
         let mut cpu = Duration::ZERO;
         let mut open = FuturesUnordered::new();
         let mut step = self.step(&mut cpu, || Ok(vm.borrow_mut().begin(program, &call)));

@@ -24,13 +24,19 @@ pub struct Program {
     pub package: &'static str,
     /// Its program, `moonswarm-executor`.
     pub binary: &'static str,
+    /// `--bin`, or `--example` for one that is not delivered.
+    kind: &'static str,
 }
 
 impl Program {
     /// `moonswarm-executor`.
-    pub const EXECUTOR: Self = Self { package: "executor", binary: "moonswarm-executor" };
+    pub const EXECUTOR: Self = Self { package: "executor", binary: "moonswarm-executor", kind: "--bin" };
     /// `moonswarm-manager`.
-    pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager" };
+    pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager", kind: "--bin" };
+    /// `loadgen`, the load generator of the benchmarks.
+    pub const LOADGEN: Self = Self { package: "loadgen", binary: "loadgen", kind: "--bin" };
+    /// `cost`, which measures the sandbox without HTTP around it.
+    pub const COST: Self = Self { package: "sandbox", binary: "cost", kind: "--example" };
 }
 
 /// Builds `programs` with the profile `dist` for this machine's architecture and tells where they are, by program name.
@@ -44,7 +50,7 @@ pub async fn build_static(programs: &[Program]) -> Result<BTreeMap<String, PathB
     let mut command = Command::from(cargo());
     command
         .args(["build", "--profile", "dist", "--target", &target, "--message-format", "json-render-diagnostics"])
-        .args(programs.iter().flat_map(|program| ["--package", program.package, "--bin", program.binary]))
+        .args(programs.iter().flat_map(|program| ["--package", program.package, program.kind, program.binary]))
         // These two would take precedence over the flags for the target, and the result would not be static.
         .env_remove("RUSTFLAGS")
         .env_remove("CARGO_ENCODED_RUSTFLAGS")

@@ -52,6 +52,7 @@ fn trusting(pem: &str) -> Outbound<Prepared> {
     let file = dir.path().join("ca.pem");
     fs_err::write(&file, pem).unwrap();
     let flags = OutboundFlags {
+        outbound_hosts: vec!["*".to_owned()],
         outbound_allow: vec!["127.0.0.0/8".into()],
         outbound_ca_file: Some(file),
         outbound_at_once: 4,
