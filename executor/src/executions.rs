@@ -213,8 +213,9 @@ mod tests {
         assert!(body(&executions, ids[0]).await.is_none());
         assert!(body(&executions, ids[1]).await.is_some() && body(&executions, ids[2]).await.is_some());
 
-        executions.book().forget(Instant::now() + KEPT_FOR);
-        assert_eq!((executions.book().records.len(), executions.book().bytes), (0, 0));
+        let mut book = executions.book();
+        book.forget(Instant::now() + KEPT_FOR);
+        assert_eq!((book.records.len(), book.bytes), (0, 0));
     }
 
     #[test]

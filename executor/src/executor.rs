@@ -108,7 +108,7 @@ impl Executor {
         let warden = Warden::start(&limits, Arc::clone(serving.metrics())).map_err(StartError::Thread)?;
         let failing = warden.hopeless();
         let outbound = Outbound::new(settings.outbound, serving.metrics().outbound.clone());
-        let services = Services { outbound: Some(Arc::new(outbound)) };
+        let services = Services { outbound: Some(Arc::new(outbound)), runs: true };
         let input_bytes_max = limits.input_bytes;
         let common = Common { serving: Arc::clone(&serving), engine, limits, warden, services };
         let strategy = strategy::start(&settings.strategy, &common)?;

@@ -147,13 +147,8 @@ impl Desk {
 }
 
 fn run(vm: &mut Vm, program: &Program, input: &str) -> Result<()> {
-    let call = Call {
-        tenant: "acme",
-        script: "rule",
-        version: "8a92d793eac6",
-        execution_id: "0192f0c1-7c1e-7000-8000-000000000000",
-        input: input.as_bytes(),
-    };
+    let (limits, id) = (Limits::default(), "0192f0c1-7c1e-7000-8000-000000000000");
+    let call = Call { input: input.as_bytes(), ..Call::new("acme", "rule", "8a92d793eac6", id, &limits) };
     black_box(vm.run(program, &call).outcome.map_err(|fault| fault.detail)?);
     Ok(())
 }

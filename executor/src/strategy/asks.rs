@@ -19,8 +19,10 @@ const RUNS_MAX: u32 = 64;
 /// What a thread that runs scripts has for them beyond their VMs.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Services {
-    /// The way out; `None` where there is none.
+    /// The way out; `None` where there is none, in worker processes.
     pub(crate) outbound: Option<Arc<Outbound>>,
+    /// Whether scripts may run each other. In worker processes they don't know each other.
+    pub(crate) runs: bool,
 }
 
 /// The payload of `ctx.run`, see [`sandbox::Ask`].

@@ -18,6 +18,7 @@ pub(super) fn grants(script: &Script, services: &Services) -> Grants {
     let declared = script.manifest.capabilities.iter().copied();
     declared.fold(Grants::HARMLESS, |grants, capability| match capability {
         Capability::Http if services.outbound.is_none() => grants,
+        Capability::Run if !services.runs => grants,
         capability => grants.with(capability),
     })
 }

@@ -5,8 +5,10 @@
 
 mod caller;
 mod drain;
+mod events;
 mod feed;
 mod http;
+mod later;
 mod manager;
 mod outbound;
 mod program;

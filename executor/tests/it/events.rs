@@ -1,0 +1,102 @@
+//! Events, and scripts that run others.
+
+use contract::Code;
+
+use crate::world::running;
+
+const LISTENS: &str =
+    "return { on = { [\"order.created\"] = function(event, ctx) return { event.name, event.data.id } end } }";
+const FAILS: &str = "return { on = { [\"order.created\"] = function() error(\"no stock\") end } }";
+const HANDLES: &str = "return function() return 1 end";
+
+fn outcomes(body: &str) -> serde_json::Value {
+    serde_json::from_str::<serde_json::Value>(body).unwrap()["outcomes"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_goes_to_every_script_that_wants_it_and_tells_what_became_of_it() {
+    let scripts =
+        [("acme", "stock", LISTENS), ("acme", "mail", FAILS), ("acme", "risk", HANDLES), ("zoo", "x", LISTENS)];
+    let (_world, mut caller) = running(&scripts).await;
+
+    let reply = caller.post("/v1/events/acme/order.created", r#"{"id":7}"#).await;
+
+    assert_eq!((reply.status, reply.header("x-moonswarm-release")), (200, "1"));
+    let outcomes = outcomes(&reply.body);
+    assert_eq!(outcomes["stock"]["result"], serde_json::json!(["order.created", 7]));
+    assert_eq!(outcomes["mail"]["problem"]["code"], "script_error");
+    assert_eq!(outcomes["mail"]["problem"]["detail"], "mail.luau:1: no stock");
+    assert_eq!(outcomes.as_object().unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_nobody_wants_starts_no_vm() {
+    let (_world, mut caller) = running(&[("acme", "stock", LISTENS)]).await;
+
+    let reply = caller.post("/v1/events/acme/order.deleted", "{}").await;
+
+    assert_eq!((reply.status, outcomes(&reply.body)), (200, serde_json::json!({})));
+    let metrics = caller.get("/metrics").await.body;
+    assert!(metrics.contains("moonswarm_vms 0\n"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_unknown_tenants_and_with_odd_names_are_refused() {
+    let (_world, mut caller) = running(&[("acme", "stock", LISTENS)]).await;
+
+    assert_eq!(caller.post("/v1/events/nobody/order.created", "").await.problem().code, Code::UnknownTenant);
+    assert_eq!(caller.post("/v1/events/acme/a..b", "").await.problem().code, Code::BadRequest);
+    assert_eq!(caller.get("/v1/events/acme/order.created").await.status, 405);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_that_declares_it_runs_others_of_its_tenant() {
+    let total = r#"return {
+        capabilities = { "run" },
+        handle = function(input, ctx)
+            local rate = ctx.run("rate", { country = input.country })
+            return { total = input.amount * rate.factor }
+        end,
+    }"#;
+    let rate = "return function(input) print('rated', input.country) return { factor = 2 } end";
+    let (_world, mut caller) = running(&[("acme", "total", total), ("acme", "rate", rate)]).await;
+
+    let reply = caller.post("/v1/run/acme/total", r#"{"amount":21,"country":"DE"}"#).await;
+
+    assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"total":42}"#));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_in_another_script_is_raised_where_it_was_run() {
+    let run = |what: &str| {
+        format!(
+            "return {{ capabilities = {{ \"run\" }}, handle = function(input, ctx) \
+             local ok, why = pcall(ctx.run, {what}, 1) return why end }}"
+        )
+    };
+    let (fails, gone, itself) = (run("\"broken\""), run("\"gone\""), run("\"itself\""));
+    let itself =
+        itself.replace("local ok, why = pcall(ctx.run, \"itself\", 1) return why", "return ctx.run(\"itself\", 1)");
+    let undeclared = "return function(_, ctx) return { type(ctx.run) } end";
+    let (_world, mut caller) = running(&[
+        ("acme", "fails", &fails),
+        ("acme", "gone-caller", &gone),
+        ("acme", "itself", &itself),
+        ("acme", "undeclared", undeclared),
+        ("acme", "broken", "return function() error(\"no rate\") end"),
+    ])
+    .await;
+
+    let mut told = Vec::new();
+    for script in ["fails", "gone-caller", "itself", "undeclared"] {
+        let reply = caller.post(&format!("/v1/run/acme/{script}"), "1").await;
+        told.push(if reply.status == 200 { reply.body } else { reply.problem().detail });
+    }
+
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    "script `broken` failed: script_error: broken.luau:1: no rate"
+    "tenant `acme` has no script `gone`"
+    itself.luau:1: script `itself` failed: script_error: itself.luau:1: script `itself` failed: script_error: itself.luau:1: script `itself` failed: script_error: itself.luau:1: script `itself` failed: script_error: itself.luau:1: scripts may run each other 4 deep, this is one more
+    ["nil"]
+    "#);
+}
