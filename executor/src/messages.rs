@@ -61,12 +61,12 @@ impl Door for Messages {
             let active = self.serving.active();
             match active.as_deref() {
                 Some(active) => jobs(active, delivery),
-                None => Err(Problem::new(Code::NotReady, "no release is loaded")),
+                None => Err(Problem::new(Code::NotReady, "no release is loaded").into()),
             }
         };
         let jobs = match jobs {
             Ok(jobs) => jobs,
-            Err(problem) => return Verdict::Refused(problem),
+            Err(problem) => return Verdict::Refused(*problem),
         };
         let outcomes = join_all(jobs.into_iter().map(|job| self.annex.execute(job))).await;
         // One that failed is what becomes of the message; the first in the order of the scripts.
@@ -77,12 +77,12 @@ impl Door for Messages {
     }
 }
 
-fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Problem> {
+fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Box<Problem>> {
     let Delivery { tenant, target, input, .. } = delivery;
     let number = active.number();
     let Some(siblings) = active.tenant(tenant.as_str()) else {
         let detail = format!("release {number} has no script of tenant `{tenant}`");
-        return Err(Problem::new(Code::UnknownTenant, detail));
+        return Err(Problem::new(Code::UnknownTenant, detail).into());
     };
     let job = |script: &Arc<crate::release::Script>, entry| Job {
         script: Arc::clone(script),
@@ -98,11 +98,12 @@ fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Problem> {
             Some(script) => Ok(vec![job(script, Entry::Handle)]),
             None => {
                 let detail = format!("release {number} has no script `{name}` of tenant `{tenant}`");
-                Err(Problem::new(Code::UnknownScript, detail))
+                Err(Problem::new(Code::UnknownScript, detail).into())
             }
         },
         Target::Event(name) => {
-            let event: EventName = name.parse().map_err(|err| Problem::new(Code::BadRequest, format!("{err}")))?;
+            let event: EventName =
+                name.parse().map_err(|err| Box::new(Problem::new(Code::BadRequest, format!("{err}"))))?;
             let mut wanting: Vec<_> =
                 siblings.values().filter(|script| script.manifest.events.contains(&event)).collect();
             wanting.sort_unstable_by(|one, other| one.name.cmp(&other.name));

@@ -1,6 +1,7 @@
 //! A release that is ready to run: verified, every script compiled, every header value made.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -47,6 +48,8 @@ pub struct Script {
     pub program: sandbox::Program,
     /// What it declares.
     pub manifest: Manifest,
+    /// Executions of it that are under way in this process.
+    pub running: AtomicU32,
     /// Whom it may ask over HTTP.
     pub http: HttpGrant,
     /// What it was compiled from, kept for the disk cache.
@@ -86,7 +89,18 @@ impl Script {
         let http = HttpGrant { hosts, ..HttpGrant::default() };
         let version = Version::of(&source);
         let version_header = HeaderValue::from_str(version.as_str()).expect("hex digits are a header value");
-        Ok(Self { tenant, name, share, version, version_header, program, manifest, http, source })
+        Ok(Self {
+            tenant,
+            name,
+            share,
+            version,
+            version_header,
+            program,
+            manifest,
+            running: AtomicU32::new(0),
+            http,
+            source,
+        })
     }
 }
 

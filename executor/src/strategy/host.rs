@@ -21,7 +21,7 @@ use super::clock::{CpuClock, now_ns};
 use super::fair::RUNNING_MAX;
 use super::job::{Entry, Job, Outcome, fault};
 use super::share::LONG_NS;
-use super::terms;
+use super::terms::{self, Place};
 use crate::vms::Vms;
 
 /// Since when a thread has been inside a VM, for who watches whether it comes back.
@@ -114,6 +114,10 @@ impl VmHost {
         };
         let vm = match self.vms.borrow_mut().of(tenant, Instant::now()) {
             Ok(vm) => vm,
+            Err(fault) => return Outcome::fault(fault),
+        };
+        let _place = match Place::take(script) {
+            Ok(place) => place,
             Err(fault) => return Outcome::fault(fault),
         };
         if vm.borrow().waiting() >= RUNNING_MAX {

@@ -100,3 +100,17 @@ async fn what_goes_wrong_in_another_script_is_raised_where_it_was_run() {
     ["nil"]
     "#);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_bounds_how_many_of_it_run_at_once() {
+    let one = "return { limits = { concurrency = 1 }, handle = function() task.wait(0.5) return 1 end }";
+    let (_world, mut caller) = running(&[("acme", "one", one)]).await;
+    let first = caller.post("/v1/run/acme/one?wait=0", "").await.header("location").to_owned();
+
+    let second = caller.post("/v1/run/acme/one", "").await;
+
+    assert_eq!((second.status, second.problem().code), (429, Code::Overloaded));
+    assert_eq!(second.header("retry-after"), "1");
+    assert_eq!(caller.get(&format!("{first}?wait=10s")).await.body, "1");
+    assert_eq!(caller.post("/v1/run/acme/one", "").await.status, 200);
+}

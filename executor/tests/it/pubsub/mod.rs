@@ -3,6 +3,7 @@
 mod ends;
 mod fake;
 mod streams;
+mod whole;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
