@@ -51,7 +51,10 @@ async fn scripts_that_the_gate_refuses_are_told_why_and_change_nothing() {
       risk.luau:1: not UTF-8
     hint: nothing was changed; `moonswarm check FILE` judges as the manager does
     ");
-    insta::assert_snapshot!(words(&refused(&stack, &vec![b' '; 300 << 10]).await), @r"413 too_large: the script has 307200 bytes, the most allowed is 262144");
+    insta::assert_snapshot!(words(&refused(&stack, &vec![b' '; 300 << 10]).await), @r"
+    413 too_large: `risk.luau` has 307200 bytes, the limit is 256 KiB
+    hint: nothing was changed; `moonswarm check FILE` judges as the manager does
+    ");
 }
 
 #[tokio::test]
