@@ -21,9 +21,6 @@ const VMS_MAX: usize = 512;
 /// come near theirs, and those unused for longest make room for those that do.
 const BYTES_MAX: usize = 256 << 20;
 
-/// VMs out of use that wait to be dropped; each may hold all that its limit allows.
-const RETIRED_MAX: usize = 4;
-
 /// An unused VM is kept this long; making one anew costs a first call 0.2 ms.
 const IDLE_MAX: Duration = Duration::from_secs(300);
 
@@ -34,7 +31,7 @@ pub(crate) struct Vms {
     limits: Limits,
     gauge: Gauge,
     slots: HashMap<String, Slot>,
-    /// Out of use, and not dropped yet: that takes up to ten milliseconds, which no caller should wait for.
+    /// Out of use, and not dropped yet: that takes up to ten milliseconds, for which the caller should not wait.
     retired: Vec<Rc<RefCell<Vm>>>,
     vms_max: usize,
     bytes_max: usize,
@@ -78,11 +75,13 @@ impl Vms {
     /// Takes `vm`, which was given out for `tenant`, out of use: the next execution gets a new one.
     pub(crate) fn retire(&mut self, tenant: &str, vm: &Rc<RefCell<Vm>>) {
         if self.slots.get(tenant).is_some_and(|slot| Rc::ptr_eq(&slot.vm, vm)) {
-            if self.retired.len() >= RETIRED_MAX {
-                self.retired.clear();
-            }
             self.retired.extend(self.slots.remove(tenant).map(|slot| slot.vm));
         }
+    }
+
+    /// The VMs out of use, to be dropped when nobody waits for it; those that executions wait in live on with them.
+    pub(crate) fn take_retired(&mut self) -> Vec<Rc<RefCell<Vm>>> {
+        std::mem::take(&mut self.retired)
     }
 
     fn add(&mut self, tenant: &str, now: Instant) -> Result<(), Fault> {

@@ -1,6 +1,7 @@
 //! The door to executions on one I/O thread: gives each job its place, and accounts for what came of it.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::common::Common;
@@ -13,21 +14,29 @@ use super::{Place, Strategy};
 pub(crate) struct Dispatcher {
     name: String,
     strategy: Arc<dyn Strategy>,
-    here: VmHost,
+    here: Rc<VmHost>,
     ledger: RefCell<Ledger>,
 }
 
 impl Dispatcher {
     /// For I/O thread `index`, which must be the calling one.
     pub(crate) fn new(index: usize, strategy: Arc<dyn Strategy>, common: Common) -> Self {
-        let here = common.host();
+        let here = Rc::new(common.host());
         Self { name: format!("worker-{index}"), strategy, here, ledger: RefCell::new(Ledger::new(index, common)) }
     }
 
     /// Executes `job`, wherever that is; counts it, and logs what the script logged.
     pub(crate) async fn execute(&self, job: Job) -> Outcome {
         let outcome = match self.strategy.place(&job) {
-            Place::Here => self.here.execute(&job).await,
+            Place::Here => {
+                let outcome = self.here.execute(&job).await;
+                if outcome.hurts_vm() {
+                    // Behind the answer, which is written when this task waits next.
+                    let here = Rc::clone(&self.here);
+                    tokio::task::spawn_local(async move { here.bury() });
+                }
+                outcome
+            }
             Place::There(handed_off) => handed_off.outcome().await,
             Place::Refused(fault) => {
                 self.ledger.borrow().common().metrics().refuse(fault.code);

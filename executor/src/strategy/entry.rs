@@ -32,6 +32,7 @@ pub(crate) async fn serve(host: &VmHost, inbox: &Inbox, upkeep: impl Fn()) {
                 running.push(async move {
                     let outcome = host.execute(&job).await;
                     inbox.answer(ticket, outcome);
+                    host.bury();
                 });
                 continue;
             }

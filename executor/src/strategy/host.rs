@@ -205,6 +205,12 @@ impl VmHost {
         })
     }
 
+    /// Drops the VMs that went out of use. To be called when an execution was answered; cheap if there are none.
+    pub(crate) fn bury(&self) {
+        let retired = self.vms.borrow_mut().take_retired();
+        drop(retired);
+    }
+
     /// Drops the VMs of tenants that are not to stay, and those unused for long; tells what is left.
     pub(crate) fn sweep(&self, stays: impl Fn(&str) -> bool) -> Vec<VmStatus> {
         let mut vms = self.vms.borrow_mut();

@@ -62,6 +62,12 @@ impl Outcome {
         Self { result, log: Vec::new(), log_dropped: 0, wall: Duration::ZERO, cpu: Duration::ZERO }
     }
 
+    /// Whether the execution may have put its VM out of use.
+    pub(crate) fn hurts_vm(&self) -> bool {
+        let code = self.result.as_ref().err().map(|fault| fault.code);
+        matches!(code, Some(Code::DeadlineExceeded | Code::MemoryExceeded | Code::Internal))
+    }
+
     /// An execution that did not take place, or of which nothing is known.
     pub(crate) fn fault(fault: Fault) -> Self {
         Self::bare(Err(fault))
