@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::pubsub::{Counts, Delivery, Door, FrontDoor, PubsubSettings, Target, Verdict};
-use crate::release::{Active, Serving};
+use crate::release::{Active, Serving, wanting};
 use crate::strategy::{Annex, Entry, Job, Outcome};
 
 /// Runs what messages are for.
@@ -104,10 +104,7 @@ fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Box<Problem>> {
         Target::Event(name) => {
             let event: EventName =
                 name.parse().map_err(|err| Box::new(Problem::new(Code::BadRequest, format!("{err}"))))?;
-            let mut wanting: Vec<_> =
-                siblings.values().filter(|script| script.manifest.events.contains(&event)).collect();
-            wanting.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-            Ok(wanting.into_iter().map(|script| job(script, Entry::Event(event.clone()))).collect())
+            Ok(wanting(siblings, &event).into_iter().map(|script| job(script, Entry::Event(event.clone()))).collect())
         }
     }
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::answer::{self, Answer, JSON, Refused};
 use super::names::Names;
 use super::{body, later, run};
+use crate::release::wanting;
 use crate::strategy::{Entry, Job, Outcome};
 use crate::worker::Worker;
 
@@ -75,8 +76,7 @@ fn begin(worker: &Worker, id: Uuid, names: &str, input: Bytes) -> Result<Begun, 
         return Err(Names { tenant, script: "x".into() }.unknown(active));
     };
     let cancel = CancellationToken::new();
-    let wanting = siblings.values().filter(|script| script.manifest.events.contains(&event));
-    let jobs = wanting.map(|script| Job {
+    let jobs = wanting(siblings, &event).into_iter().map(|script| Job {
         script: script.clone(),
         entry: Entry::Event(event.clone()),
         id,

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use contract::bundle::{Bundle, Sources};
+use contract::ids::EventName;
 use contract::release::{Scripts, Signed, SignedRelease, Statement};
 use contract::{Code, ScriptName, TenantName, Version};
 use http::HeaderValue;
@@ -54,6 +55,13 @@ pub struct Script {
     pub http: HttpGrant,
     /// What it was compiled from, kept for the disk cache.
     pub source: Arc<[u8]>,
+}
+
+/// The scripts of a tenant that want an event, by name.
+pub(crate) fn wanting<'t>(tenant: &'t Tenant, event: &EventName) -> Vec<&'t Arc<Script>> {
+    let mut wanting: Vec<_> = tenant.values().filter(|script| script.manifest.events.contains(event)).collect();
+    wanting.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+    wanting
 }
 
 /// What scripts are compiled with.

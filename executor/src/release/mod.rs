@@ -9,6 +9,7 @@ mod serving;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub(crate) use active::wanting;
 pub use active::{Active, Missing, Script, Served, Source, Tenant, Workshop};
 pub use offer::{Change, Content, Offer, Trust, Verified};
 pub use prepare::{Known, prepare};
