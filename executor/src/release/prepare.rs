@@ -1,14 +1,14 @@
 //! From an offer to a release that is ready to run. Pure: no I/O, no clock; the same offer on the same base gives the
 //! same release or the same refusal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use contract::release::{Entry, Scripts, check_digest};
 use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
-use super::{Active, Change, Offer, Refusal, Script, Tenant, Trust};
+use super::{Active, Change, Offer, Refusal, Script, Tenant, Terms, Trust, settle};
 use crate::strategy::Share;
 
 /// The releases at hand.
@@ -27,7 +27,13 @@ impl Known {
 
     /// A script that was compiled before from the same source under the same name.
     fn compiled(&self, tenant: &str, script: &str, version: &Version) -> Option<&Arc<Script>> {
-        self.all().filter_map(|release| release.find(tenant, script).ok()).find(|known| known.version == *version)
+        let known = self.all().filter_map(|release| release.tenants.get(tenant)?.get(script));
+        known.into_iter().find(|known| known.version == *version)
+    }
+
+    /// On which terms the tenant's scripts ran last.
+    pub(super) fn terms(&self, tenant: &TenantName) -> Option<&Arc<Terms>> {
+        self.all().find_map(|release| Some(&release.tenants.get(tenant)?.terms))
     }
 
     /// What the tenant's scripts have in common: a new version is no new tenant.
@@ -61,11 +67,13 @@ pub fn prepare(trust: &Trust, known: &Known, offer: Offer) -> Result<Active, Ref
     })?;
 
     let mut tenants = base.map(|base| base.tenants.clone()).unwrap_or_default();
+    let changed: BTreeSet<TenantName> = changes.iter().map(|change| change.tenant.clone()).collect();
     for change in changes {
         apply(trust, known, &mut tenants, change)?;
     }
+    let widest = settle::settle(known, base, &mut tenants, &changed);
     let number_header = HeaderValue::from(number);
-    Ok(Active { statement, signed, scripts, tenants, number_header, served: OnceLock::new() })
+    Ok(Active { statement, signed, scripts, tenants, widest, number_header, served: OnceLock::new() })
 }
 
 fn share(of_tenant: &Arc<Tenant>) -> Option<Arc<Share>> {
