@@ -88,6 +88,25 @@ mod tests {
             tenant_version: None,
         };
 
-        insta::assert_snapshot!(plain(&policy(&answer)), @"");
+        insta::assert_snapshot!(plain(&policy(&answer)), @"
+        TERM          VALUE                      SET BY
+        CPU time      1s                         the stack's defaults
+        wall time     2s                         built in
+        memory        8MiB                       the tenant's policy
+        input         1MiB                       built in
+        output        1MiB                       built in
+        log           64KiB                      built in
+        at once       64                         built in
+        waiting       128                        built in
+        callers wait  1m                         built in
+        rate          5 per second, 9 at once    the tenant's policy
+        rate of risk  0.5 per second, 1 at once  the tenant's policy
+        capabilities  none                       the tenant's policy
+        states        fresh                      the tenant's policy
+        hosts         *.example.com              the stack's defaults
+        and of those  api.example.com            the tenant's policy
+
+        terms of acme in release 417
+        ");
     }
 }

@@ -288,7 +288,7 @@ mod tests {
         let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
 
         assert_eq!(refusal.code(), "script_refused");
-        insta::assert_snapshot!(telemetry::chain(&refusal), @"`acme/@policy` does not compile: @policy.luau: `limits`: invalid type: integer `5`, expected a table");
+        insta::assert_snapshot!(telemetry::chain(&refusal), @"`acme/@policy` is refused: @policy.luau: `limits`: invalid type: integer `5`, expected a table");
     }
 
     #[test]
@@ -368,7 +368,7 @@ mod tests {
 
         assert_eq!(refusal.code(), "script_refused");
         let text = telemetry::chain(&refusal);
-        assert!(text.starts_with("`acme/risk` does not compile: ") && text.contains("risk.luau:2:"), "{text}");
+        assert!(text.starts_with("`acme/risk` is refused: ") && text.contains("risk.luau:2:"), "{text}");
     }
 
     #[test]

@@ -50,7 +50,9 @@ impl Ledger {
         let what = if of_script { format!("script `{tenant}/{name}`") } else { format!("tenant `{tenant}`") };
         let after = whole_seconds(after);
         let detail = format!(
-            "{what} may begin {rate} executions on this executor ({from}); the next may begin in {} s",
+            "callers of {what} may begin {} executions per second here, {} at once ({from}); the next may begin in {} s",
+            rate.per_second,
+            rate.burst,
             after.as_secs()
         );
         self.common.metrics().refuse(Code::Overloaded);

@@ -48,7 +48,7 @@ impl<'a> Place<'a> {
     pub(super) fn of_tenant(terms: &'a Terms, tenant: &TenantName) -> Result<Self, Fault> {
         Self::take(&terms.running, terms.places(), |_| {
             let places = terms.effective.concurrency;
-            format!("tenant `{tenant}` may have {places} executions at once, and as many are under way here")
+            format!("tenant `{tenant}` may have {places} at once, and as many executions are under way here")
         })
     }
 
