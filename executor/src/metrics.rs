@@ -24,7 +24,7 @@ const TENANTS_MAX: usize = 1000;
 /// Tenants whose VMs are told one by one, the largest first.
 const LARGEST: usize = 20;
 
-/// Label of all tenants above [`TENANTS_MAX`]. No tenant can have this name: names begin with a letter or digit.
+/// Label of all tenants above [`TENANTS_MAX`]. No tenant can have this name: names begin with a letter, a digit or `@`.
 const OTHER: &str = "_other";
 
 /// Seconds; from a rule of a few lines (10 µs) to the wall limit of an execution (2 s).

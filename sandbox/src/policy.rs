@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use contract::policy::{Document, Vocabulary};
-use contract::{Code, Diagnostic, TenantName};
+use contract::{Code, Diagnostic, ScriptName, TenantName};
 
 use crate::call::{Call, State};
 use crate::capability::{Capability, Grants};
@@ -24,7 +24,8 @@ pub fn policy(
 ) -> Result<Document, Refusal> {
     let file = &program.entry().path;
     let mut vm = engine.vm(limits).map_err(|fault| refusal(fault.code, fault.detail, fault.diagnostics))?;
-    let call = Call { grants: &Grants::NONE, ..Call::new(tenant.as_str(), "@policy", "check", "check", limits) };
+    let call =
+        Call { grants: &Grants::NONE, ..Call::new(tenant.as_str(), ScriptName::POLICY, "check", "check", limits) };
     let answer = vm.run(program, &call).outcome.map_err(|fault| {
         // What kept it from answering is the script's fault, whatever limit that was.
         let code = if fault.code == Code::Internal { Code::Internal } else { Code::ScriptRefused };
