@@ -2,16 +2,25 @@
 //! ([`Serving`]).
 
 mod active;
+mod names;
 mod offer;
 mod prepare;
+mod rate;
 mod refusal;
 mod serving;
+mod settle;
+mod tenant;
+mod terms;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use active::wanting;
-pub use active::{Active, Missing, Script, Served, Source, Tenant, Workshop};
+pub use active::{Active, Script, Served, Source, Workshop};
+pub use names::Missing;
 pub use offer::{Change, Content, Offer, Trust, Verified};
 pub use prepare::{Known, prepare};
+pub(crate) use rate::TooFast;
 pub use refusal::Refusal;
 pub use serving::Serving;
+pub use tenant::Tenant;
+pub(crate) use tenant::wanting;
+pub use terms::Terms;

@@ -29,13 +29,7 @@ impl Common {
     /// A place for VMs on the calling thread.
     pub(crate) fn host(&self) -> VmHost {
         let metrics = self.metrics();
-        VmHost::new(
-            Arc::clone(&self.engine),
-            self.limits.clone(),
-            self.services.clone(),
-            metrics.vms.clone(),
-            metrics.restarts("panic"),
-        )
+        VmHost::new(Arc::clone(&self.engine), self.services.clone(), metrics.vms.clone(), metrics.restarts("panic"))
     }
 
     /// Drops the VMs that are not needed and tells the board of the others.

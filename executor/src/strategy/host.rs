@@ -1,5 +1,6 @@
 //! Runs jobs in the VMs of its thread. Every strategy ends here.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -17,25 +18,26 @@ use uuid::fmt::Hyphenated;
 
 use super::asks::{Family, RunAsk, Services};
 use super::board::VmStatus;
-use super::clock::{CpuClock, now_ns};
-use super::fair::RUNNING_MAX;
+use super::clock::{CpuClock, nanos, now_ns};
 use super::job::{Entry, Job, Outcome, fault};
 use super::share::LONG_NS;
 use super::terms::{self, Place};
+use super::warden::stuck_after;
+use crate::outbound::HttpGrant;
 use crate::vms::Vms;
 
-/// Since when a thread has been inside a VM, for who watches whether it comes back.
+/// By when a thread should be back from inside a VM, for who watches whether it is.
 #[derive(Debug, Default)]
 pub(crate) struct Beat(AtomicU64);
 
 impl Beat {
-    /// When the thread went in, on the clock of `clock.rs`; `None` while it is out.
-    pub(crate) fn inside_since_ns(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    /// When it counts as stuck, on the clock of `clock.rs`; `None` while it is out.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&due| due != 0)
     }
 
-    pub(super) fn enter(&self, now_ns: u64) {
-        self.0.store(now_ns, Ordering::Relaxed);
+    pub(super) fn enter(&self, due_ns: u64) {
+        self.0.store(due_ns, Ordering::Relaxed);
     }
 
     pub(super) fn leave(&self) {
@@ -48,7 +50,6 @@ impl Beat {
 pub(crate) struct VmHost {
     // Borrowed only while a VM computes, which never awaits.
     vms: RefCell<Vms>,
-    limits: Limits,
     services: Services,
     clock: RefCell<CpuClock>,
     beat: Arc<Beat>,
@@ -57,10 +58,9 @@ pub(crate) struct VmHost {
 
 impl VmHost {
     /// Without a VM yet. `vms` counts them, `panics` the times that all had to go.
-    pub(crate) fn new(engine: Arc<Engine>, limits: Limits, services: Services, vms: Gauge, panics: Counter) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, services: Services, vms: Gauge, panics: Counter) -> Self {
         Self {
-            vms: RefCell::new(Vms::new(engine, limits.clone(), vms)),
-            limits,
+            vms: RefCell::new(Vms::new(engine, vms)),
             services,
             clock: RefCell::default(),
             beat: Arc::default(),
@@ -75,14 +75,19 @@ impl VmHost {
 
     /// Runs a job to its end. Several may be under way at once.
     pub(crate) async fn execute(&self, job: &Job) -> Outcome {
+        let terms = &*job.siblings.terms;
+        let _place = match Place::of_tenant(terms, &job.script.tenant) {
+            Ok(place) => place,
+            Err(fault) => return Outcome::fault(fault),
+        };
         match job.drill {
             Some(drill) => {
                 let mut cpu = Duration::ZERO;
-                let result = self.step(&mut cpu, || drill.perform());
+                let result = self.step(&mut cpu, &terms.limits, || drill.perform());
                 Outcome { cpu, ..Outcome::bare(result) }
             }
             None => {
-                let ends = Instant::now() + terms::limits(&job.script, &self.limits).wall;
+                let ends = Instant::now() + terms::limits(&job.script, &terms.limits).wall;
                 let family = Family::new(job.script.tenant.as_str(), ends);
                 let outcome = self.run(job, &family, 0).await;
                 // What others logged on its behalf came before its end.
@@ -99,34 +104,38 @@ impl VmHost {
         let (tenant, program) = (script.tenant.as_str(), &script.program);
         let mut buffer = [0; Hyphenated::LENGTH];
         let id = &*job.id.hyphenated().encode_lower(&mut buffer);
-        let mut limits = terms::limits(script, &self.limits).into_owned();
+        let terms = &*job.siblings.terms;
+        let mut limits = terms::limits(script, &terms.limits).into_owned();
         limits.wall = limits.wall.min(family.ends().saturating_duration_since(Instant::now()));
-        let grants = terms::grants(script, &self.services);
+        let grants = terms::grants(script, &self.services).and(terms.grants);
         let call = Call {
             input: &job.input,
             grants: &grants,
-            state: terms::state(script),
+            state: terms.state(script),
             entry: match &job.entry {
                 Entry::Handle => sandbox::Entry::Handle,
                 Entry::Event(event) => sandbox::Entry::Event(event.as_str()),
             },
             ..Call::new(tenant, script.name.as_str(), script.version.as_str(), id, &limits)
         };
-        let vm = match self.vms.borrow_mut().of(tenant, Instant::now()) {
+        let vm = match self.vms.borrow_mut().of(tenant, &terms.limits, Instant::now()) {
             Ok(vm) => vm,
             Err(fault) => return Outcome::fault(fault),
         };
-        let _place = match Place::take(script) {
+        let _place = match Place::of_script(script) {
             Ok(place) => place,
             Err(fault) => return Outcome::fault(fault),
         };
-        if vm.borrow().waiting() >= RUNNING_MAX {
-            let detail = format!("tenant `{tenant}` has {RUNNING_MAX} executions that wait, which is all it may have");
+        let (running_max, _) = terms.bounds();
+        if vm.borrow().waiting() >= running_max {
+            let from = terms.effective.concurrency.from;
+            let detail =
+                format!("tenant `{tenant}` has {running_max} executions that wait, which is all it may have ({from})");
             return Outcome::fault(fault(Code::Overloaded, detail));
         }
         let mut cpu = Duration::ZERO;
         let mut open = FuturesUnordered::new();
-        let mut step = self.step(&mut cpu, || Ok(vm.borrow_mut().begin(program, &call)));
+        let mut step = self.step(&mut cpu, &limits, || Ok(vm.borrow_mut().begin(program, &call)));
         let execution = loop {
             match step {
                 Err(fault) => return Outcome { cpu, ..Outcome::fault(fault) },
@@ -139,7 +148,7 @@ impl VmHost {
                         Some(answer) = open.next(), if !open.is_empty() => vec![answer],
                         () = sleep_until(until.into()) => Vec::new(),
                     };
-                    step = self.step(&mut cpu, || Ok(vm.borrow_mut().resume(run, answers)));
+                    step = self.step(&mut cpu, &limits, || Ok(vm.borrow_mut().resume(run, answers)));
                 }
             }
         };
@@ -148,7 +157,7 @@ impl VmHost {
         }
         let result = execution.outcome.map(|outcome| outcome.into_json().into());
         let Execution { log, log_dropped, wall, .. } = execution;
-        Outcome { result, log, log_dropped, wall, cpu }
+        Outcome { result, log, log_dropped, wall, cpu, retry_after: None }
     }
 
     /// Answers what an execution asks for beyond its VM.
@@ -164,7 +173,7 @@ impl VmHost {
     async fn run_sibling(&self, job: &Job, family: &Family, depth: u8, payload: &[u8]) -> Result<Vec<u8>, String> {
         let ask: RunAsk = serde_json::from_slice(payload).map_err(|err| err.to_string())?;
         let tenant = &job.script.tenant;
-        let script = job.siblings.get(ask.script.as_str());
+        let script = job.siblings.script(&ask.script);
         let script = script.ok_or_else(|| format!("tenant `{tenant}` has no script `{}`", ask.script))?;
         family.count_run(depth)?;
         let name = script.name.clone();
@@ -184,16 +193,21 @@ impl VmHost {
 
     async fn request(&self, job: &Job, family: &Family, payload: &[u8]) -> Result<Vec<u8>, String> {
         let outbound = self.services.outbound.as_ref().ok_or("`ctx.http` is not available in worker processes")?;
-        let grant = &job.script.http;
-        outbound.request(grant, family.requests(), payload).await.map_err(|err| err.to_string())
+        let within = &job.siblings.terms.hosts;
+        // Most tenants have no list; those that do ask for it each time, because scripts outlive policies.
+        let grant = match within.is_empty() {
+            true => Cow::Borrowed(&job.script.http),
+            false => Cow::Owned(HttpGrant { within: Arc::clone(within), ..job.script.http.clone() }),
+        };
+        outbound.request(&grant, family.requests(), payload).await.map_err(|err| err.to_string())
     }
 
     /// One stay inside the VMs: watched, measured, and with all of them given up should it panic.
     /// The CPU time is added to `cpu`.
-    fn step<T>(&self, cpu: &mut Duration, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    fn step<T>(&self, cpu: &mut Duration, limits: &Limits, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let begun = now_ns();
         self.clock.borrow_mut().begin(begun);
-        self.beat.enter(begun);
+        self.beat.enter(begun.saturating_add(nanos(stuck_after(limits))));
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.beat.leave();
         *cpu += Duration::from_nanos(self.clock.borrow_mut().end(begun, now_ns(), LONG_NS));

@@ -33,7 +33,7 @@ pub(crate) struct Job {
     pub(crate) id: Uuid,
     /// JSON text; empty = `null`.
     pub(crate) input: Bytes,
-    /// The scripts of its tenant in the same release, which it may run.
+    /// The scripts of its tenant in the same release, which it may run, and on which terms.
     pub(crate) siblings: Arc<Tenant>,
     /// Cancelled when nobody wants the outcome any more. Felt while the execution waits.
     pub(crate) cancel: CancellationToken,
@@ -54,12 +54,14 @@ pub(crate) struct Outcome {
     pub(crate) wall: Duration,
     /// CPU time, as far as it is worth measuring (`clock.rs`); 0 for short executions.
     pub(crate) cpu: Duration,
+    /// When a caller that was refused for its rate may come again: whole seconds, at least one.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl Outcome {
     /// A result without anything else to tell.
     pub(crate) fn bare(result: Result<Bytes, Fault>) -> Self {
-        Self { result, log: Vec::new(), log_dropped: 0, wall: Duration::ZERO, cpu: Duration::ZERO }
+        Self { result, log: Vec::new(), log_dropped: 0, wall: Duration::ZERO, cpu: Duration::ZERO, retry_after: None }
     }
 
     /// Whether the execution may have put its VM out of use.

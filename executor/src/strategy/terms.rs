@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use contract::Code;
-use sandbox::{Capability, Fault, Grants, Limits, State};
+use contract::{Code, TenantName};
+use sandbox::{Capability, Fault, Grants, Limits};
 
 use super::asks::Services;
 use super::job::fault;
-use crate::release::Script;
+use crate::release::{Script, Terms};
 
 /// `limits`, where the script does not ask for less.
 pub(super) fn limits<'a>(script: &Script, limits: &'a Limits) -> Cow<'a, Limits> {
@@ -26,7 +26,7 @@ pub(super) fn grants(script: &Script, services: &Services) -> Grants {
     })
 }
 
-/// A place among the executions of a script that may be under way at once, until it is dropped.
+/// A place among the executions of a script or tenant that may be under way at once, until it is dropped.
 pub(super) struct Place<'a>(Option<&'a AtomicU32>);
 
 impl<'a> Place<'a> {
@@ -34,14 +34,29 @@ impl<'a> Place<'a> {
     ///
     /// # Errors
     /// `overloaded`.
-    pub(super) fn take(script: &'a Script) -> Result<Self, Fault> {
-        let Some(places) = script.manifest.limits.concurrency else { return Ok(Self(None)) };
-        let taken = Self(Some(&script.running));
-        if script.running.fetch_add(1, Ordering::Relaxed) >= places {
+    pub(super) fn of_script(script: &'a Script) -> Result<Self, Fault> {
+        Self::take(&script.running, script.manifest.limits.concurrency, |places| {
             let (tenant, name) = (&script.tenant, &script.name);
-            let detail =
-                format!("`{tenant}/{name}` allows {places} executions at once, and as many are under way here");
-            return Err(fault(Code::Overloaded, detail));
+            format!("`{tenant}/{name}` allows {places} executions at once, and as many are under way here")
+        })
+    }
+
+    /// Takes one; tenants without a policy that bounds them always have one here.
+    ///
+    /// # Errors
+    /// `overloaded`.
+    pub(super) fn of_tenant(terms: &'a Terms, tenant: &TenantName) -> Result<Self, Fault> {
+        Self::take(&terms.running, terms.places(), |_| {
+            let places = terms.effective.concurrency;
+            format!("tenant `{tenant}` may have {places} at once, and as many executions are under way here")
+        })
+    }
+
+    fn take(running: &'a AtomicU32, places: Option<u32>, told: impl FnOnce(u32) -> String) -> Result<Self, Fault> {
+        let Some(places) = places else { return Ok(Self(None)) };
+        let taken = Self(Some(running));
+        if running.fetch_add(1, Ordering::Relaxed) >= places {
+            return Err(fault(Code::Overloaded, told(places)));
         }
         Ok(taken)
     }
@@ -53,9 +68,4 @@ impl Drop for Place<'_> {
             running.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-/// What stays of the script between executions.
-pub(super) fn state(script: &Script) -> State {
-    script.manifest.state
 }

@@ -11,6 +11,7 @@ mod http;
 mod later;
 mod manager;
 mod outbound;
+mod policy;
 mod program;
 mod pubsub;
 mod releases;

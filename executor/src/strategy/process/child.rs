@@ -27,7 +27,7 @@ use uuid::Uuid;
 use super::codec::Codec;
 use super::confine;
 use super::message::{Containment, Ended, FromChild, ScriptNumber, ToChild};
-use crate::release::{Script, Workshop};
+use crate::release::{Script, Tenant, Terms, Workshop};
 use crate::strategy::Services;
 use crate::strategy::entry;
 use crate::strategy::host::VmHost;
@@ -43,6 +43,9 @@ type Answers = mpsc::Sender<(FromChild, Bytes)>;
 
 /// The scripts that were sent, by number.
 type Scripts = HashMap<ScriptNumber, Arc<Script>>;
+
+/// The tenants that have terms of their own.
+type Tenants = HashMap<String, Arc<Tenant>>;
 
 /// The life of a child process, whose standard input is the socket. Ends when the executor closes that.
 pub fn run() -> ExitCode {
@@ -110,8 +113,8 @@ fn start_engine() -> Result<Arc<Engine>, String> {
 }
 
 async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limits) {
-    let workshop = Workshop { engine: Arc::clone(&engine), limits: limits.clone() };
-    let host = VmHost::new(engine, limits, Services::default(), Gauge::default(), Counter::default());
+    let workshop = Workshop { engine: Arc::clone(&engine), limits };
+    let host = VmHost::new(engine, Services::default(), Gauge::default(), Counter::default());
     let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
     let (inbox, gone) = (Arc::new(Inbox::default()), Rc::new(RefCell::new(HashSet::new())));
     let writes = tokio::task::spawn_local(write(writer, outgoing));
@@ -142,7 +145,7 @@ async fn read(
     workshop: &Workshop,
     gone: &RefCell<HashSet<String>>,
 ) {
-    let mut scripts = Scripts::new();
+    let (mut scripts, mut tenants) = (Scripts::new(), Tenants::new());
     while let Some(Ok((message, body))) = reader.next().await {
         match message {
             ToChild::Begin { .. } => return,
@@ -151,11 +154,17 @@ async fn read(
                     scripts.insert(number, Arc::new(script));
                 }
             }
-            ToChild::Forget { scripts: numbers, tenants } => {
+            ToChild::Terms { tenant, effective } => {
+                let before = tenants.get(&tenant).map(|tenant| &*tenant.terms);
+                let terms = Arc::new(Terms::new(*effective, before));
+                tenants.insert(tenant, Arc::new(Tenant::with_terms(terms)));
+            }
+            ToChild::Forget { scripts: numbers, tenants: of_tenants } => {
                 for number in numbers {
                     scripts.remove(&number);
                 }
-                gone.borrow_mut().extend(tenants);
+                tenants.retain(|tenant, _| !of_tenants.contains(tenant));
+                gone.borrow_mut().extend(of_tenants);
             }
             ToChild::Run { ticket, script, event, id, drill } => {
                 let job = scripts.get(&script).zip(Uuid::parse_str(&id).ok());
@@ -164,8 +173,8 @@ async fn read(
                     entry: event.map_or(Entry::Handle, Entry::Event),
                     id,
                     input: body,
-                    // Nobody here could answer what it asks for, and the executor waits to the end.
-                    siblings: Arc::default(),
+                    // Without scripts: nobody here could answer what it asks for. And the executor waits to the end.
+                    siblings: tenants.get(script.tenant.as_str()).cloned().unwrap_or_default(),
                     cancel: CancellationToken::new(),
                     drill,
                 });

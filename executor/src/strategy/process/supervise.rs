@@ -11,7 +11,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use contract::Code;
+use contract::policy::Effective;
+use contract::{Code, TenantName};
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -23,7 +24,7 @@ use super::START_DEADLINE;
 use super::backoff::Backoff;
 use super::codec::Codec;
 use super::message::{Containment, FromChild, ScriptNumber, ToChild};
-use crate::release::Script;
+use crate::release::{Script, Terms};
 use crate::strategy::common::Common;
 use crate::strategy::entry::UPKEEP_EVERY;
 use crate::strategy::inbox::{Inbox, Life};
@@ -199,9 +200,11 @@ fn start(program: &PathBuf) -> std::io::Result<(Child, UnixStream)> {
 
 /// Takes what the child says.
 async fn listen(mut reader: Reader, inbox: &Inbox, common: &Common, vms: &Vms<'_>) -> End {
-    let patience = stuck_after(&common.limits) + 2 * UPKEEP_EVERY;
+    let mut stay = stuck_after(&common.limits);
     loop {
-        let (message, body) = match hear(&mut reader, patience).await {
+        // What a policy allowed once may still be under way.
+        stay = stay.max(common.serving.active().as_ref().map_or(Duration::ZERO, |active| active.longest_stay()));
+        let (message, body) = match hear(&mut reader, stay + 2 * UPKEEP_EVERY).await {
             Ok(heard) => heard,
             Err(end) => return end,
         };
@@ -230,11 +233,11 @@ async fn tell(mut writer: Writer, inbox: &Inbox, common: &Common, vms: &Vms<'_>,
     loop {
         let told = tokio::select! {
             next = inbox.next(life) => {
-                let Some((ticket, Job { script, entry, id, input, drill, .. })) = next else { return End::Told };
-                let (number, is_new) = sent.number(&script);
-                let introduced = if is_new { introduce(&mut writer, number, &script).await } else { Ok(()) };
-                match introduced {
-                    Ok(()) => {
+                let Some((ticket, Job { script, entry, id, input, siblings, drill, .. })) = next else {
+                    return End::Told;
+                };
+                match prepare(&mut writer, &mut sent, &script, &siblings.terms).await {
+                    Ok(number) => {
                         let event = match entry {
                             Entry::Handle => None,
                             Entry::Event(event) => Some(event),
@@ -246,7 +249,8 @@ async fn tell(mut writer: Writer, inbox: &Inbox, common: &Common, vms: &Vms<'_>,
                 }
             }
             _ = ticks.tick() => {
-                let (scripts, tenants) = (sent.forget(), vms.of_gone_tenants(common));
+                let mut tenants = vms.of_gone_tenants(common);
+                let scripts = sent.forget(common, &mut tenants);
                 if scripts.is_empty() && tenants.is_empty() {
                     continue;
                 }
@@ -262,6 +266,25 @@ async fn tell(mut writer: Writer, inbox: &Inbox, common: &Common, vms: &Vms<'_>,
     }
 }
 
+/// Tells the child of the script and of its tenant's terms, as far as it does not know them.
+async fn prepare(
+    writer: &mut Writer,
+    sent: &mut Sent,
+    script: &Arc<Script>,
+    terms: &Arc<Terms>,
+) -> std::io::Result<ScriptNumber> {
+    if sent.are_new(&script.tenant, terms) {
+        let effective = Box::new(terms.effective.clone());
+        let message = ToChild::Terms { tenant: script.tenant.to_string(), effective };
+        writer.send((message, Bytes::new())).await?;
+    }
+    let (number, is_new) = sent.number(script);
+    if is_new {
+        introduce(writer, number, script).await?;
+    }
+    Ok(number)
+}
+
 async fn introduce(writer: &mut Writer, number: ScriptNumber, script: &Script) -> std::io::Result<()> {
     let message = ToChild::Script {
         number,
@@ -272,9 +295,10 @@ async fn introduce(writer: &mut Writer, number: ScriptNumber, script: &Script) -
     writer.send((message, Bytes::copy_from_slice(&script.source))).await
 }
 
-/// Which scripts a child has.
+/// Which scripts and terms a child has.
 #[derive(Default)]
 struct Sent {
+    terms: HashMap<TenantName, Arc<Terms>>,
     /// By address, which is nobody else's while the weak reference is kept.
     numbers: HashMap<*const Script, (ScriptNumber, Weak<Script>)>,
     next: ScriptNumber,
@@ -292,8 +316,23 @@ impl Sent {
         (number, true)
     }
 
-    /// Numbers of scripts that no release has any more.
-    fn forget(&mut self) -> Vec<ScriptNumber> {
+    /// Whether these are other terms than the child has of the tenant.
+    fn are_new(&mut self, tenant: &TenantName, terms: &Arc<Terms>) -> bool {
+        match self.terms.get(tenant) {
+            Some(known) if Arc::ptr_eq(known, terms) => false,
+            None if terms.effective == Effective::default() => false,
+            _ => {
+                self.terms.insert(tenant.clone(), Arc::clone(terms));
+                true
+            }
+        }
+    }
+
+    /// Numbers of scripts that no release has any more; adds tenants that the release does not have any more.
+    fn forget(&mut self, common: &Common, tenants: &mut Vec<String>) -> Vec<ScriptNumber> {
+        let active = common.serving.active();
+        let gone = |tenant: &TenantName| active.as_ref().is_none_or(|active| !active.has_tenant(tenant.as_str()));
+        tenants.extend(self.terms.extract_if(|tenant, _| gone(tenant)).map(|(tenant, _)| tenant.to_string()));
         let gone = self.numbers.extract_if(|_, (_, script)| script.strong_count() == 0);
         gone.map(|(_, (number, _))| number).collect()
     }
