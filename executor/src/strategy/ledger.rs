@@ -39,12 +39,9 @@ impl Ledger {
         log(job, outcome);
     }
 
-    /// Lets a job begin as far as rates go, and counts one that may not.
-    ///
-    /// # Errors
-    /// What its caller is told.
-    pub(crate) fn admit(&mut self, job: &Job) -> Result<(), Outcome> {
-        let Err((too_fast, of_script)) = job.siblings.terms.admit(&job.script.name) else { return Ok(()) };
+    /// What the caller of a job is told that may not begin yet for its tenant's rates; `None` for one that may.
+    pub(crate) fn refuse(&mut self, job: &Job) -> Option<Outcome> {
+        let (too_fast, of_script) = job.siblings.terms.admit(&job.script.name).err()?;
         let TooFast { rate, from, after } = too_fast;
         let (tenant, name) = (&job.script.tenant, &job.script.name);
         let what = if of_script { format!("script `{tenant}/{name}`") } else { format!("tenant `{tenant}`") };
@@ -57,7 +54,7 @@ impl Ledger {
         );
         self.common.metrics().refuse(Code::Overloaded);
         self.meter(tenant).count_rate_limited();
-        Err(Outcome { retry_after: Some(after), ..Outcome::fault(fault(Code::Overloaded, detail)) })
+        Some(Outcome { retry_after: Some(after), ..Outcome::fault(fault(Code::Overloaded, detail)) })
     }
 
     /// Forgets tenants that have left the release. To be called about once a second.
