@@ -2,7 +2,9 @@
 //!
 //! Normally no interrupt is installed in a VM, so scripts pay nothing for their deadline. At the deadline the watchdog
 //! stores one into the VM's callbacks, the one field that Luau lets other threads write. Luau then calls [`interrupt`]
-//! at the next loop iteration, call or return, again and again, so that a `pcall` gains the script nothing.
+//! at the next loop iteration, call or return. The coroutine that is running yields there and is never resumed, so that
+//! no `pcall` gets to see its end: scripts can have thousands of them under way, and to unwind each takes time. Where a
+//! coroutine cannot yield, below a function in C, an error is raised instead, again and again, up to where it can.
 //!
 //! A store may come late, when the thread runs the next execution already. Therefore executions have an *epoch*, the
 //! watchdog says which one it means, and the interrupt removes itself when it is not the current one.
@@ -246,15 +248,27 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
         Some((epoch, clock)) if epoch == slot.epoch.load(Ordering::Relaxed) => {
             STOPPED_BY.set(Some(clock));
             drop(verdict);
-            // SAFETY: the thread that is running, on which the interrupt was called.
-            unsafe { trace::note(state) }
-            // SAFETY: a C function of Luau may raise; nothing in this frame needs dropping.
-            unsafe { ffi::luaL_error(state, c"deadline exceeded".as_ptr()) }
+            // SAFETY: the thread that is running, on which the interrupt was called. Luau lets an interrupt yield where
+            // its thread is yieldable, and raise elsewhere; nothing in this frame needs dropping.
+            unsafe {
+                trace::note(state);
+                if ffi::lua_isyieldable(state) != 0 {
+                    ffi::lua_yield(state, 0);
+                } else {
+                    ffi::luaL_error(state, c"deadline exceeded".as_ptr());
+                }
+            }
         }
         // For an execution that is over. Under the lock, so that a verdict on this one is not removed with it.
         // SAFETY: the VM is running, so it lives.
         _ => unsafe { Callbacks(ffi::lua_callbacks(state)).set_interrupt(None) },
     }
+}
+
+/// Whether the execution on this thread has felt that it is to be stopped: then a coroutine that yielded may not have
+/// done so by itself.
+pub(crate) fn is_stopped() -> bool {
+    STOPPED_BY.get().is_some()
 }
 
 /// Whether the execution on this thread is to be stopped: for loops of ours, which the interrupt does not reach. Once
