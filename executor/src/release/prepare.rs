@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use contract::release::{Entry, Scripts, check_digest};
+use contract::release::{self, Entry, Scripts, check_digest};
 use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
@@ -94,12 +94,9 @@ fn check_source(change: &Change) -> Result<(), Refusal> {
 
 fn note(scripts: &mut Scripts, Change { tenant, script, content }: &Change) {
     if let Some(content) = content {
-        scripts.entry(tenant.clone()).or_default().insert(script.clone(), content.entry.clone());
-    } else if let Some(of_tenant) = scripts.get_mut(tenant) {
-        of_tenant.remove(script);
-        if of_tenant.is_empty() {
-            scripts.remove(tenant);
-        }
+        release::set(scripts, tenant.clone(), script.clone(), content.entry.clone());
+    } else {
+        release::remove(scripts, tenant, script);
     }
 }
 
