@@ -89,6 +89,8 @@ pub(crate) struct Slot {
     callbacks: AtomicPtr<ffi::lua_Callbacks>,
     /// The execution that is to be stopped.
     verdict: Mutex<Option<(u64, Clock)>>,
+    /// Its epoch, for a look that takes no lock. Written under the lock of `verdict`.
+    sentenced: AtomicU64,
 }
 
 impl Slot {
@@ -116,6 +118,7 @@ impl Slot {
             next_look_epoch: AtomicU64::new(0),
             callbacks: AtomicPtr::new(ptr::null_mut()),
             verdict: Mutex::new(None),
+            sentenced: AtomicU64::new(0),
         }))
     }
 
@@ -197,6 +200,7 @@ impl Slot {
         let callbacks = self.callbacks.load(Ordering::Relaxed);
         if self.epoch.load(Ordering::Acquire) == epoch && !callbacks.is_null() {
             *verdict = Some((epoch, clock));
+            self.sentenced.store(epoch, Ordering::Relaxed);
             // SAFETY: the VM lives by the invariant of `callbacks`, and goes on living while the lock is held.
             unsafe { Callbacks(callbacks).set_interrupt(Some(interrupt)) }
         }
@@ -276,6 +280,9 @@ pub(crate) fn is_stopped() -> bool {
 pub(crate) fn time_is_up() -> bool {
     // SAFETY: set from begin to end of an execution only, and the slot is kept alive by the VM it runs in.
     let Some(slot) = (unsafe { CURRENT.get().as_ref() }) else { return false };
+    if slot.sentenced.load(Ordering::Relaxed) != slot.epoch.load(Ordering::Relaxed) {
+        return false;
+    }
     let verdict = *slot.verdict();
     match verdict {
         Some((epoch, clock)) if epoch == slot.epoch.load(Ordering::Relaxed) => {
