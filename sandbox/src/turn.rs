@@ -94,7 +94,7 @@ fn begin_seeded(
     };
     match found {
         Some(instance) => stack.push_pin(instance.body),
-        None if stack.load(program.entry()) => {}
+        None if parts.chunks.push(stack, program) => {}
         None => return Err(Failure::Load(message(stack))),
     }
     let chunk = stack.top();
