@@ -18,6 +18,9 @@ use crate::strategy::Share;
 /// The scripts of one tenant.
 pub type Tenant = HashMap<ScriptName, Arc<Script>>;
 
+/// All tenants. Copies share what they have in common: a release differs from the one before in a tenant or two.
+pub(super) type Tenants = imbl::HashMap<TenantName, Arc<Tenant>>;
+
 /// A release that is ready to run. Immutable, but for the note of when it began to answer.
 ///
 /// Releases share the tenants and scripts that did not change between them.
@@ -27,7 +30,7 @@ pub struct Active {
     pub(super) signed: Signed,
     // INVARIANT: `tenants` holds exactly the scripts of `scripts`, and `scripts` has the digest of `statement`.
     pub(super) scripts: Scripts,
-    pub(super) tenants: HashMap<TenantName, Arc<Tenant>>,
+    pub(super) tenants: Tenants,
     pub(super) number_header: HeaderValue,
     pub(super) served: OnceLock<Served>,
 }

@@ -1,13 +1,13 @@
 //! From an offer to a release that is ready to run. Pure: no I/O, no clock; the same offer on the same base gives the
 //! same release or the same refusal.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use contract::release::{self, Entry, Scripts, check_digest};
 use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
+use super::active::Tenants;
 use super::{Active, Change, Offer, Refusal, Script, Tenant, Trust};
 use crate::strategy::Share;
 
@@ -100,12 +100,7 @@ fn note(scripts: &mut Scripts, Change { tenant, script, content }: &Change) {
     }
 }
 
-fn apply(
-    trust: &Trust,
-    known: &Known,
-    tenants: &mut HashMap<TenantName, Arc<Tenant>>,
-    change: Change,
-) -> Result<(), Refusal> {
+fn apply(trust: &Trust, known: &Known, tenants: &mut Tenants, change: Change) -> Result<(), Refusal> {
     let Change { tenant, script, content } = change;
     let Some(content) = content else {
         if let Some(of_tenant) = tenants.get_mut(&tenant) {
