@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ScriptName, TenantName, Version};
-use crate::release::{Entry, Scripts, Signed, SignedRelease};
+use crate::release::{self, Entry, Scripts, Signed, SignedRelease};
 
 const RELEASE: &str = "--@moonswarm-release ";
 const SCRIPT: &str = "--@script ";
@@ -116,7 +116,7 @@ impl Bundle {
                 return Err(BundleError::WrongSource { tenant, script, version: entry.version });
             }
             sources.insert(entry.version.clone(), source.to_vec());
-            scripts.entry(tenant).or_default().insert(script, entry);
+            release::set(&mut scripts, tenant, script, entry);
         }
         Ok(Self { release: SignedRelease { signed, scripts }, sources })
     }
@@ -173,7 +173,7 @@ mod tests {
                 pushed_by: String::new(),
             };
             contents.insert(version, source.as_bytes().to_vec());
-            scripts.entry(tenant.parse().unwrap()).or_default().insert(script.parse().unwrap(), entry);
+            release::set(&mut scripts, tenant.parse().unwrap(), script.parse().unwrap(), entry);
         }
         let statement = Statement {
             stack: "dev".into(),

@@ -3,9 +3,11 @@
 //! The signature covers a small [`Statement`]; the statement names the whole content by [`Statement::digest`]. So a
 //! change of one script among thousands travels as that one script, and is still checked against all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use data_encoding::{BASE64, HEXLOWER};
+use imbl::OrdMap;
+use imbl::ordmap::DiffItem;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,9 @@ use crate::ids::{ScriptName, TenantName, Version};
 /// The object that says which release is current. Its conditional replacement is the only point of order in the
 /// system; its older generations are the history.
 pub const POINTER_OBJECT: &str = "releases/current.json";
+
+/// About how many bytes are hashed at once.
+const BLOCK_BYTES: usize = 16 << 10;
 
 /// What a release says of one script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,18 +38,71 @@ pub struct Entry {
 }
 
 /// Every script of a release, by tenant and name.
-pub type Scripts = BTreeMap<TenantName, BTreeMap<ScriptName, Entry>>;
+///
+/// A release differs from the one before in a script or two of thousands. So copies share what they have in common:
+/// copying and changing one, and finding what differs between two, cost as much as differs. [`set`] and [`remove`] see
+/// to it that no tenant is left without scripts.
+pub type Scripts = OrdMap<TenantName, BTreeMap<ScriptName, Entry>>;
+
+/// A script that differs between two releases, and what the later one says of it: `None` = it is no more.
+pub type Difference = (TenantName, ScriptName, Option<Entry>);
+
+/// Puts `entry` in the place of what is said of the script.
+pub fn set(scripts: &mut Scripts, tenant: TenantName, script: ScriptName, entry: Entry) {
+    scripts.entry(tenant).or_default().insert(script, entry);
+}
+
+/// Removes the script; a tenant without scripts is no more.
+pub fn remove(scripts: &mut Scripts, tenant: &TenantName, script: &ScriptName) {
+    let Some(of_tenant) = scripts.get_mut(tenant) else { return };
+    of_tenant.remove(script);
+    if of_tenant.is_empty() {
+        scripts.remove(tenant);
+    }
+}
+
+/// What to do to `before` to make it `after`, by tenant and script. What they share is not looked at.
+pub fn difference(before: &Scripts, after: &Scripts) -> Vec<Difference> {
+    let nothing = BTreeMap::new();
+    let mut found = Vec::new();
+    for item in before.diff(after) {
+        let (tenant, old, new) = match item {
+            DiffItem::Add(tenant, new) => (tenant, &nothing, new),
+            DiffItem::Remove(tenant, old) => (tenant, old, &nothing),
+            DiffItem::Update { old: (tenant, old), new: (_, new) } => (tenant, old, new),
+        };
+        let names: BTreeSet<&ScriptName> = old.keys().chain(new.keys()).collect();
+        for script in names {
+            let (was, is) = (old.get(script), new.get(script));
+            if was != is {
+                found.push((tenant.clone(), script.clone(), is.cloned()));
+            }
+        }
+    }
+    found
+}
 
 /// Lower-case hex SHA-256 over one line `TENANT/SCRIPT VERSION GENERATION\n` per script, in order of tenant, then script.
 ///
 /// Only what decides what runs is in it, so that a later program may add fields to [`Entry`].
 pub fn digest(scripts: &Scripts) -> String {
     let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    // Hashed in blocks, and put together without formatting: of thousands of scripts, either costs more than hashing.
+    let mut lines = String::with_capacity(2 * BLOCK_BYTES);
     for (tenant, of_tenant) in scripts {
         for (script, entry) in of_tenant {
-            context.update(format!("{tenant}/{script} {} {}\n", entry.version, entry.generation).as_bytes());
+            for part in [tenant.as_str(), "/", script.as_str(), " ", entry.version.as_str(), " "] {
+                lines.push_str(part);
+            }
+            lines.push_str(&entry.generation.to_string());
+            lines.push('\n');
+            if lines.len() >= BLOCK_BYTES {
+                context.update(lines.as_bytes());
+                lines.clear();
+            }
         }
     }
+    context.update(lines.as_bytes());
     HEXLOWER.encode(context.finish().as_ref())
 }
 
@@ -129,6 +187,13 @@ pub enum VerifyError {
 }
 
 impl Signed {
+    /// Signs a statement as it is.
+    pub fn sign(statement: &Statement, key: &SigningKey) -> Self {
+        let statement = serde_json::to_string(statement).expect("a struct of strings and numbers is always JSON");
+        let signature = BASE64.encode(key.pair.sign(statement.as_bytes()).as_ref());
+        Self { statement, key_id: key.public().id(), signature }
+    }
+
     /// The statement, after checking that a known key signed it for this stack.
     ///
     /// # Errors
@@ -156,11 +221,9 @@ impl Signed {
 
 impl SignedRelease {
     /// Signs `scripts` as the release that `statement` describes; its digest is filled in here.
-    pub fn sign(mut statement: Statement, scripts: Scripts, key: &SigningKey) -> Self {
-        statement.digest = digest(&scripts);
-        let statement = serde_json::to_string(&statement).expect("a struct of strings and numbers is always JSON");
-        let signature = BASE64.encode(key.pair.sign(statement.as_bytes()).as_ref());
-        Self { signed: Signed { statement, key_id: key.public().id(), signature }, scripts }
+    pub fn sign(statement: Statement, scripts: Scripts, key: &SigningKey) -> Self {
+        let statement = Statement { digest: digest(&scripts), ..statement };
+        Self { signed: Signed::sign(&statement, key), scripts }
     }
 
     /// The statement, after checking signature, stack and that the scripts are the signed ones.
@@ -298,8 +361,8 @@ mod tests {
             pushed_at_ms: 0,
             pushed_by: "ada".into(),
         };
-        let scripts: Scripts =
-            [("acme".parse().unwrap(), [("risk".parse().unwrap(), entry)].into_iter().collect())].into_iter().collect();
+        let mut scripts = Scripts::new();
+        set(&mut scripts, "acme".parse().unwrap(), "risk".parse().unwrap(), entry);
         let statement = Statement {
             stack: "dev".into(),
             number: 3,
@@ -327,7 +390,9 @@ mod tests {
     fn a_changed_script_is_found_by_the_digest() {
         let key = key();
         let mut release = release(&key);
-        release.scripts.values_mut().flat_map(BTreeMap::values_mut).for_each(|entry| entry.generation += 1);
+        let (tenant, script) = ("acme".parse().unwrap(), "risk".parse().unwrap());
+        let entry = Entry { generation: 8, ..release.scripts[&tenant][&script].clone() };
+        set(&mut release.scripts, tenant, script, entry);
         assert!(matches!(release.verify("dev", &key.public().into()), Err(VerifyError::Digest { number: 3, .. })));
     }
 

@@ -1,17 +1,25 @@
 //! The disk cache: the active release as a bundle file, for a start without a manager.
 //!
 //! Written off the hot path by one thread, at most one write at a time; of releases that come faster than the disk
-//! takes them the newest wins. What is read back is trusted no more than what comes from the feed.
+//! takes them the newest wins. A large one, of which each write takes long, is not written at every change. What is
+//! read back is trusted no more than what comes from the feed.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use contract::bundle::BundleError;
 
 use crate::release::Active;
+
+/// After a write the thread rests for so many times as long as it took: of a release of thousands of scripts that
+/// changes many times a second, each write encodes all of it.
+const REST: u32 = 4;
+
+/// But no longer than this: what is on disk must not be much older than what runs.
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// The file in the cache directory.
 const FILE: &str = "release.luau";
@@ -84,9 +92,9 @@ impl Drop for Writer {
     }
 }
 
-fn work((desk, woken): &(Mutex<Desk>, Condvar), path: &Path) {
+fn work((place, woken): &(Mutex<Desk>, Condvar), path: &Path) {
     loop {
-        let waiting = desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = place.lock().unwrap_or_else(PoisonError::into_inner);
         let mut desk = woken
             .wait_while(waiting, |desk| desk.next.is_none() && !desk.closed)
             .unwrap_or_else(PoisonError::into_inner);
@@ -96,6 +104,7 @@ fn work((desk, woken): &(Mutex<Desk>, Condvar), path: &Path) {
             return;
         };
         drop(desk);
+        let begun = Instant::now();
         match write(path, &release) {
             Ok(()) => tracing::debug!(release = release.number(), "release is in the disk cache"),
             Err(err) => tracing::warn!(
@@ -104,6 +113,9 @@ fn work((desk, woken): &(Mutex<Desk>, Condvar), path: &Path) {
                 "release is not in the disk cache; a restart without a manager would start with an older one"
             ),
         }
+        let rest = (begun.elapsed() * REST).min(REST_MAX);
+        let desk = place.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(woken.wait_timeout_while(desk, rest, |desk| !desk.closed));
     }
 }
 

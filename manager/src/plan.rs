@@ -211,7 +211,7 @@ mod tests {
         let mut all = Scripts::new();
         for (object, generation) in scripts {
             let (tenant, script) = script_of(object).unwrap().unwrap();
-            all.entry(tenant).or_default().insert(script, entry(object, *generation));
+            contract::release::set(&mut all, tenant, script, entry(object, *generation));
         }
         all
     }

@@ -2,7 +2,7 @@
 //!
 //! Immutable once made; everybody shares it behind an `Arc`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,9 +12,14 @@ use contract::api::Activation;
 use contract::bundle::Bundle;
 use contract::ids::{ScriptName, TenantName};
 use contract::release::{Entry, Scripts, Signed, SignedRelease, SigningKey, Statement};
+use imbl::OrdMap;
 
 /// Sources by the version they are the content of.
-pub type Sources = BTreeMap<Version, Bytes>;
+/// Copies share what they have in common.
+pub type Sources = OrdMap<Version, Bytes>;
+
+/// So many sources that no script has any more are kept without a look.
+const UNUSED_SOURCES_FREE: usize = 256;
 
 /// A release. Number 0 is the state before the first one: it has no scripts, no signature, and is never sent.
 #[derive(Debug, Clone)]
@@ -23,7 +28,7 @@ pub struct Release {
     pub statement: Statement,
     /// Statement and signature, with the scripts.
     pub signed: SignedRelease,
-    /// A source for each script, except those the bucket lost ([`Release::missing`]).
+    /// A source for each script, except those the bucket lost ([`Release::missing`]), and some of earlier releases.
     pub sources: Sources,
 }
 
@@ -53,7 +58,7 @@ impl Release {
         Self { statement, signed: SignedRelease { signed, scripts }, sources: Sources::new() }
     }
 
-    /// Signs `scripts` as release `number`. Of `sources` those that are used are kept.
+    /// Signs `scripts` as release `number`, with their `sources`.
     pub fn sign(
         key: &SigningKey,
         stack: &str,
@@ -62,20 +67,23 @@ impl Release {
         scripts: Scripts,
         sources: &Sources,
     ) -> Self {
-        let statement = Statement {
-            stack: stack.to_owned(),
-            number,
-            digest: contract::release::digest(&scripts),
-            created_at_ms: now_ms(),
-            reason,
-        };
-        let used = scripts.values().flat_map(BTreeMap::values);
-        let sources = used
-            .filter_map(|entry| sources.get_key_value(&entry.version))
-            .map(|(version, source)| (version.clone(), source.clone()))
-            .collect();
-        let signed = SignedRelease::sign(statement.clone(), scripts, key);
-        Self { statement, signed, sources }
+        let (stack, digest) = (stack.to_owned(), contract::release::digest(&scripts));
+        let statement = Statement { stack, number, digest, created_at_ms: now_ms(), reason };
+        let signed = SignedRelease { signed: Signed::sign(&statement, key), scripts };
+        let mut release = Self { statement, signed, sources: sources.clone() };
+        // Looking for what is not used any more costs as much as there are scripts: it is done once in a while.
+        if sources.len() > 2 * contract::release::count(release.scripts()) + UNUSED_SOURCES_FREE {
+            release.sources =
+                release.used_sources().map(|(version, source)| (version.clone(), source.clone())).collect();
+        }
+        release
+    }
+
+    /// The sources of its scripts.
+    fn used_sources(&self) -> impl Iterator<Item = (&Version, &Bytes)> {
+        let used: BTreeSet<&Version> =
+            self.scripts().values().flat_map(BTreeMap::values).map(|entry| &entry.version).collect();
+        used.into_iter().filter_map(|version| self.sources.get_key_value(version))
     }
 
     /// Its number.
@@ -105,7 +113,7 @@ impl Release {
 
     /// The release as one text for executors to boot from.
     pub fn bundle(&self) -> Bundle {
-        let sources = self.sources.iter().map(|(version, source)| (version.clone(), source.to_vec())).collect();
+        let sources = self.used_sources().map(|(version, source)| (version.clone(), source.to_vec())).collect();
         Bundle { release: self.signed.clone(), sources }
     }
 }

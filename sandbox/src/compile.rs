@@ -59,6 +59,11 @@ impl Program {
         self.inner.modules.iter().map(|module| module.path.as_str())
     }
 
+    /// Whether it is the very same compiled script.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The module that runs when the script does.
     pub(crate) fn entry(&self) -> &Module {
         &self.inner.modules[self.inner.entry]

@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     Form(String),
     /// The answer was not written.
     Output(Refused),
+    /// A limit of time was hit; which, the slot tells.
+    Stopped,
     /// The main coroutine yielded, and nothing can resume it.
     Stuck,
     /// The script itself resumed or ended its main coroutine.
@@ -54,6 +56,7 @@ impl Failure {
             Self::Form(detail) => Fault::new(Code::ResultInvalid, detail),
             Self::Output(refused) if refused.is_limit() => Fault::new(Code::OutputExceeded, refused.sentence("result")),
             Self::Output(refused) => Fault::new(Code::ResultInvalid, refused.sentence("result")),
+            Self::Stopped => Fault::internal("an execution was stopped that is within its limits"),
             Self::Stuck => raised(
                 Code::ScriptError,
                 "the script waits for nothing: its main coroutine yielded, and no task, wait or call is there to resume it",

@@ -52,6 +52,8 @@ pub(crate) struct Globals {
     pub(crate) base: Table,
     /// Metatable of every execution's environment: reads go to the names above, and scripts cannot get at it.
     pub(crate) environment: Table,
+    /// An environment in which nothing runs. Read-only.
+    pub(crate) nowhere: Table,
     /// Metatable of tables that are arrays also when empty.
     pub(crate) array: Table,
     /// Makes the metatable of `ctx` for a set of capabilities.
@@ -120,8 +122,11 @@ pub(crate) fn install(lua: &Lua, life: &Now) -> mlua::Result<Globals> {
     }
     base.set_readonly(true);
     let environment = hidden(lua, &base)?;
+    let nowhere = lua.create_table()?;
+    nowhere.set_metatable(Some(environment.clone()))?;
+    nowhere.set_readonly(true);
     lua.sandbox(true)?;
-    Ok(Globals { base, environment, array, reseed, context, now, drive, remember, restore, requirer })
+    Ok(Globals { base, environment, nowhere, array, reseed, context, now, drive, remember, restore, requirer })
 }
 
 /// Copies `names`. One that Luau no longer has is an error here and not a surprise in a script.

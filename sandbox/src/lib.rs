@@ -78,6 +78,7 @@ mod asks;
 mod call;
 mod capability;
 mod check;
+mod chunks;
 mod compile;
 mod context;
 mod drive;

@@ -1,5 +1,6 @@
 //! What the executions of a VM share on the Lua side, and how they enter and leave it.
 
+use crate::chunks::Chunks;
 use crate::compile::Program;
 use crate::context::Contexts;
 use crate::forms::{Failure, check};
@@ -32,6 +33,7 @@ pub(crate) struct Shared {
 pub(crate) struct Parts {
     pub(crate) shared: Shared,
     pub(crate) contexts: Contexts,
+    pub(crate) chunks: Chunks,
     pub(crate) kept: Kept,
     pub(crate) spare: Spare,
     /// What the last script that was asked declares, until it is fetched.

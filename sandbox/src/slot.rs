@@ -2,7 +2,9 @@
 //!
 //! Normally no interrupt is installed in a VM, so scripts pay nothing for their deadline. At the deadline the watchdog
 //! stores one into the VM's callbacks, the one field that Luau lets other threads write. Luau then calls [`interrupt`]
-//! at the next loop iteration, call or return, again and again, so that a `pcall` gains the script nothing.
+//! at the next loop iteration, call or return. The coroutine that is running yields there and is never resumed, so that
+//! no `pcall` gets to see its end: scripts can have thousands of them under way, and to unwind each takes time. Where a
+//! coroutine cannot yield, below a function in C, an error is raised instead, again and again, up to where it can.
 //!
 //! A store may come late, when the thread runs the next execution already. Therefore executions have an *epoch*, the
 //! watchdog says which one it means, and the interrupt removes itself when it is not the current one.
@@ -87,6 +89,8 @@ pub(crate) struct Slot {
     callbacks: AtomicPtr<ffi::lua_Callbacks>,
     /// The execution that is to be stopped.
     verdict: Mutex<Option<(u64, Clock)>>,
+    /// Its epoch, for a look that takes no lock. Written under the lock of `verdict`.
+    sentenced: AtomicU64,
 }
 
 impl Slot {
@@ -114,6 +118,7 @@ impl Slot {
             next_look_epoch: AtomicU64::new(0),
             callbacks: AtomicPtr::new(ptr::null_mut()),
             verdict: Mutex::new(None),
+            sentenced: AtomicU64::new(0),
         }))
     }
 
@@ -195,6 +200,7 @@ impl Slot {
         let callbacks = self.callbacks.load(Ordering::Relaxed);
         if self.epoch.load(Ordering::Acquire) == epoch && !callbacks.is_null() {
             *verdict = Some((epoch, clock));
+            self.sentenced.store(epoch, Ordering::Relaxed);
             // SAFETY: the VM lives by the invariant of `callbacks`, and goes on living while the lock is held.
             unsafe { Callbacks(callbacks).set_interrupt(Some(interrupt)) }
         }
@@ -246,10 +252,16 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
         Some((epoch, clock)) if epoch == slot.epoch.load(Ordering::Relaxed) => {
             STOPPED_BY.set(Some(clock));
             drop(verdict);
-            // SAFETY: the thread that is running, on which the interrupt was called.
-            unsafe { trace::note(state) }
-            // SAFETY: a C function of Luau may raise; nothing in this frame needs dropping.
-            unsafe { ffi::luaL_error(state, c"deadline exceeded".as_ptr()) }
+            // SAFETY: the thread that is running, on which the interrupt was called. Luau lets an interrupt yield where
+            // its thread is yieldable, and raise elsewhere; nothing in this frame needs dropping.
+            unsafe {
+                trace::note(state);
+                if ffi::lua_isyieldable(state) != 0 {
+                    ffi::lua_yield(state, 0);
+                } else {
+                    ffi::luaL_error(state, c"deadline exceeded".as_ptr());
+                }
+            }
         }
         // For an execution that is over. Under the lock, so that a verdict on this one is not removed with it.
         // SAFETY: the VM is running, so it lives.
@@ -257,11 +269,20 @@ unsafe extern "C-unwind" fn interrupt(state: *mut ffi::lua_State, gc: c_int) {
     }
 }
 
+/// Whether the execution on this thread has felt that it is to be stopped: then a coroutine that yielded may not have
+/// done so by itself.
+pub(crate) fn is_stopped() -> bool {
+    STOPPED_BY.get().is_some()
+}
+
 /// Whether the execution on this thread is to be stopped: for loops of ours, which the interrupt does not reach. Once
 /// true, it has been felt, as an interrupt would have been.
 pub(crate) fn time_is_up() -> bool {
     // SAFETY: set from begin to end of an execution only, and the slot is kept alive by the VM it runs in.
     let Some(slot) = (unsafe { CURRENT.get().as_ref() }) else { return false };
+    if slot.sentenced.load(Ordering::Relaxed) != slot.epoch.load(Ordering::Relaxed) {
+        return false;
+    }
     let verdict = *slot.verdict();
     match verdict {
         Some((epoch, clock)) if epoch == slot.epoch.load(Ordering::Relaxed) => {

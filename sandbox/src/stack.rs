@@ -351,6 +351,13 @@ impl Stack {
         }
     }
 
+    /// Pushes the globals of this thread.
+    pub(crate) fn push_globals(&mut self) -> Position {
+        // SAFETY: the globals are a table at any time; makes room by itself.
+        unsafe { ffi::lua_pushvalue(self.state, ffi::LUA_GLOBALSINDEX) }
+        self.top()
+    }
+
     /// Calls the function below the `arguments` topmost values, protected. Function and arguments give way to all its
     /// results or to the error.
     pub(crate) fn call(&mut self, arguments: u8) -> Status {
@@ -424,6 +431,15 @@ impl Stack {
             ffi::luau_load(self.state, module.chunk_name.as_ptr(), bytecode.as_ptr().cast(), bytecode.len(), 0)
         };
         status == ffi::LUA_OK
+    }
+
+    /// Pushes a copy of the Luau function at `position` that is bound to this thread's globals.
+    pub(crate) fn push_rebound(&mut self, position: Position) {
+        // SAFETY: a Luau function, checked here; Luau makes room for the copy.
+        unsafe {
+            assert!(ffi::lua_isLfunction(self.state, self.index(position)) != 0);
+            ffi::lua_clonefunction(self.state, position.0);
+        }
     }
 
     /// The module of `program` that runs in the innermost frame which runs one.

@@ -20,6 +20,7 @@ use crate::modules;
 use crate::parts::Parts;
 use crate::rest::{Phase, Plan, Rest};
 use crate::run::Outcome;
+use crate::slot;
 use crate::stack::{Kind, Pin, Position, Stack, Status};
 
 /// What a step has come to.
@@ -93,7 +94,7 @@ fn begin_seeded(
     };
     match found {
         Some(instance) => stack.push_pin(instance.body),
-        None if stack.load(program.entry()) => {}
+        None if parts.chunks.push(stack, program) => {}
         None => return Err(Failure::Load(message(stack))),
     }
     let chunk = stack.top();
@@ -206,6 +207,7 @@ impl<'a> Turn<'a> {
 
     fn resume_main(&mut self, arguments: c_int) -> Result<Main, Failure> {
         match self.stack.resume(self.thread, arguments) {
+            Status::Yielded if slot::is_stopped() => Err(Failure::Stopped),
             Status::Yielded => Ok(Main::Waiting),
             Status::Returned => {
                 let returned = self.stack.fetch(self.thread);

@@ -15,6 +15,7 @@ use mlua::state::{GcIncParams, GcMode};
 
 use crate::asks::{Answer, Ask};
 use crate::call::{Call, Entry};
+use crate::chunks::Chunks;
 use crate::compile::Program;
 use crate::context::Contexts;
 use crate::engine::Engine;
@@ -388,7 +389,7 @@ fn build(now: &Now, random: &mut Random) -> mlua::Result<(Lua, Parts, Callbacks)
     let key = random.key();
     // SAFETY: the state is valid on this thread during the call, which is protected and restores the stack.
     unsafe { lua.exec_raw::<()>((), |state| Stack::new(state).scramble_addresses(key))? };
-    let Globals { base, environment, array, reseed, context, now: tasks, drive, remember, restore, requirer } =
+    let Globals { base, environment, nowhere, array, reseed, context, now: tasks, drive, remember, restore, requirer } =
         globals::install(&lua, now)?;
     let shared = Shared {
         base: Pin::of(&lua, base)?,
@@ -403,5 +404,10 @@ fn build(now: &Now, random: &mut Random) -> mlua::Result<(Lua, Parts, Callbacks)
     };
     let contexts = Contexts::new(Pin::of(&lua, context)?);
     let callbacks = Callbacks::of(&lua)?;
-    Ok((lua, Parts { shared, contexts, kept: Kept::default(), spare: Spare::default(), declared: None }, callbacks))
+    let chunks = Chunks::new(Pin::of(&lua, nowhere)?);
+    Ok((
+        lua,
+        Parts { shared, contexts, chunks, kept: Kept::default(), spare: Spare::default(), declared: None },
+        callbacks,
+    ))
 }

@@ -1,9 +1,12 @@
 //! Reading a request body under a limit and a deadline.
 
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use contract::{Code, Problem};
+use futures_util::poll;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
@@ -36,7 +39,13 @@ pub(crate) async fn read(mut body: Incoming, headers: &HeaderMap, bytes_max: usi
     let stopped = if declared > bytes_max as u64 {
         Stopped::TooLarge
     } else {
-        match timeout(DEADLINE, collect(&mut body, bytes_max)).await {
+        let mut collected = pin!(collect(&mut body, bytes_max));
+        // Most bodies are there with their head, and then there is nothing to set a timer for.
+        let collected = match poll!(collected.as_mut()) {
+            Poll::Ready(collected) => Ok(collected),
+            Poll::Pending => timeout(DEADLINE, collected).await,
+        };
+        match collected {
             Ok(Ok(bytes)) => return Ok(bytes),
             Ok(Err(stopped)) => stopped,
             Err(_) => {

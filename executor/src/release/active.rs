@@ -1,6 +1,5 @@
 //! A release that is ready to run: verified, every script compiled, every header value made.
 
-use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -17,6 +16,9 @@ use super::{Missing, Tenant};
 use crate::outbound::{HostPattern, HttpGrant, InvalidHost};
 use crate::strategy::Share;
 
+/// All tenants. Copies share what they have in common: a release differs from the one before in a tenant or two.
+pub(super) type Tenants = imbl::HashMap<TenantName, Arc<Tenant>>;
+
 /// A release that is ready to run. Immutable, but for the note of when it began to answer.
 ///
 /// Releases share the tenants and scripts that did not change between them.
@@ -26,7 +28,7 @@ pub struct Active {
     pub(super) signed: Signed,
     // INVARIANT: `tenants` holds exactly the scripts of `scripts`, and `scripts` has the digest of `statement`.
     pub(super) scripts: Scripts,
-    pub(super) tenants: HashMap<TenantName, Arc<Tenant>>,
+    pub(super) tenants: Tenants,
     /// What the widest terms of any tenant come to.
     pub(super) widest: Widest,
     pub(super) number_header: HeaderValue,

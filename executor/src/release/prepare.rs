@@ -1,13 +1,14 @@
 //! From an offer to a release that is ready to run. Pure: no I/O, no clock; the same offer on the same base gives the
 //! same release or the same refusal.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use contract::release::{Entry, Scripts, check_digest};
+use contract::release::{self, Entry, Scripts, check_digest};
 use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
+use super::active::Tenants;
 use super::{Active, Change, Offer, Refusal, Script, Tenant, Terms, Trust, settle};
 use crate::strategy::Share;
 
@@ -102,21 +103,13 @@ fn check_source(change: &Change) -> Result<(), Refusal> {
 
 fn note(scripts: &mut Scripts, Change { tenant, script, content }: &Change) {
     if let Some(content) = content {
-        scripts.entry(tenant.clone()).or_default().insert(script.clone(), content.entry.clone());
-    } else if let Some(of_tenant) = scripts.get_mut(tenant) {
-        of_tenant.remove(script);
-        if of_tenant.is_empty() {
-            scripts.remove(tenant);
-        }
+        release::set(scripts, tenant.clone(), script.clone(), content.entry.clone());
+    } else {
+        release::remove(scripts, tenant, script);
     }
 }
 
-fn apply(
-    trust: &Trust,
-    known: &Known,
-    tenants: &mut HashMap<TenantName, Arc<Tenant>>,
-    change: Change,
-) -> Result<(), Refusal> {
+fn apply(trust: &Trust, known: &Known, tenants: &mut Tenants, change: Change) -> Result<(), Refusal> {
     let Change { tenant, script, content } = change;
     let Some(content) = content else {
         if let Some(of_tenant) = tenants.get_mut(&tenant) {

@@ -1,6 +1,6 @@
 //! Which terms hold for which tenant of a release that is being prepared.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use contract::policy::{Document, Effective, Layers};
 use contract::{ScriptName, TenantName};
 use sandbox::Limits;
 
-use super::active::Widest;
+use super::active::{Tenants, Widest};
 use super::{Active, Known, Script, Tenant, Terms};
 use crate::strategy::stuck_after;
 
@@ -17,7 +17,7 @@ use crate::strategy::stuck_after;
 pub(super) fn settle(
     known: &Known,
     base: Option<&Arc<Active>>,
-    tenants: &mut HashMap<TenantName, Arc<Tenant>>,
+    tenants: &mut Tenants,
     changed: &BTreeSet<TenantName>,
 ) -> Widest {
     let stack = policy(tenants, TenantName::STACK).cloned();
@@ -47,7 +47,7 @@ pub(super) fn settle(
 }
 
 /// The policy script of a tenant.
-fn policy<'t>(tenants: &'t HashMap<TenantName, Arc<Tenant>>, tenant: &str) -> Option<&'t Arc<Script>> {
+fn policy<'t>(tenants: &'t Tenants, tenant: &str) -> Option<&'t Arc<Script>> {
     tenants.get(tenant)?.get(ScriptName::POLICY)
 }
 

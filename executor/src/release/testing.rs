@@ -1,6 +1,6 @@
 //! Signed offers for tests.
 
-use contract::release::{Entry, PublicKeys, Scripts, SignedRelease, SigningKey, Statement};
+use contract::release::{self, Entry, PublicKeys, Scripts, SignedRelease, SigningKey, Statement};
 use contract::{Version, ids};
 
 use super::{Change, Content, Offer, Trust, Verified, Workshop};
@@ -30,10 +30,10 @@ impl Signer {
     pub(crate) fn sign(&self, number: u64, base: u64, changes: &[Change]) -> SignedRelease {
         let mut scripts = if base == 0 { Scripts::new() } else { self.scripts.clone() };
         for change in changes {
-            let of_tenant = scripts.entry(change.tenant.clone()).or_default();
+            let (tenant, script) = (&change.tenant, &change.script);
             match &change.content {
-                Some(content) => drop(of_tenant.insert(change.script.clone(), content.entry.clone())),
-                None => drop(of_tenant.remove(&change.script)),
+                Some(content) => release::set(&mut scripts, tenant.clone(), script.clone(), content.entry.clone()),
+                None => release::remove(&mut scripts, tenant, script),
             }
         }
         let digest = String::new();

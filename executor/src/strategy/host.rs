@@ -134,13 +134,15 @@ impl VmHost {
             return Outcome::fault(fault(Code::Overloaded, detail));
         }
         let mut cpu = Duration::ZERO;
-        let mut open = FuturesUnordered::new();
+        // Made when the first ask is: most executions have none.
+        let mut open = None;
         let mut step = self.step(&mut cpu, &limits, || Ok(vm.borrow_mut().begin(program, &call)));
         let execution = loop {
             match step {
                 Err(fault) => return Outcome { cpu, ..Outcome::fault(fault) },
                 Ok(Step::Ended(execution)) => break execution,
                 Ok(Step::Waiting(Waiting { run, asks, wake_at })) => {
+                    let open = open.get_or_insert_with(FuturesUnordered::new);
                     open.extend(asks.into_iter().map(|ask| self.answer(job, family, depth, ask)));
                     let until = wake_at.unwrap_or(run.ends());
                     let answers = tokio::select! {

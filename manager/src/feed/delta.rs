@@ -1,11 +1,10 @@
 //! A release as an executor gets it: what differs from the one it runs, in parts that fit a message.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use contract::feed::{Change, PART_BYTES_MAX, Prepare, ScriptVersion, SignedStatement, ToExecutor, to_executor};
 use contract::ids::{ScriptName, TenantName};
-use contract::release::{Entry, Scripts};
+use contract::release::{Difference, Scripts, difference};
 
 use crate::releases::Release;
 
@@ -17,7 +16,7 @@ const CHANGE_OVERHEAD_BYTES: usize = 1024;
 pub struct Delta {
     release: Arc<Release>,
     base: u64,
-    changes: Vec<(TenantName, ScriptName, Option<Entry>)>,
+    changes: Vec<Difference>,
 }
 
 /// A release can't be sent because the bucket lost sources of it.
@@ -77,7 +76,7 @@ impl Delta {
         })
     }
 
-    fn change(&self, (tenant, script, entry): &(TenantName, ScriptName, Option<Entry>)) -> Change {
+    fn change(&self, (tenant, script, entry): &Difference) -> Change {
         let version = entry.as_ref().map(|entry| ScriptVersion {
             entry: serde_json::to_string(entry).expect("a struct of strings and numbers is always JSON"),
             source: self.release.sources.get(&entry.version).map(|source| source.to_vec()).unwrap_or_default(),
@@ -91,34 +90,13 @@ fn decode(signature: &str) -> Vec<u8> {
     data_encoding::BASE64.decode(signature.as_bytes()).unwrap_or_default()
 }
 
-/// What to do to `before` to make it `after`, by tenant and script.
-fn difference(before: &Scripts, after: &Scripts) -> Vec<(TenantName, ScriptName, Option<Entry>)> {
-    let mut changes = Vec::new();
-    let tenants: BTreeSet<&TenantName> = before.keys().chain(after.keys()).collect();
-    for tenant in tenants {
-        let (old, new) = (before.get(tenant), after.get(tenant));
-        if old == new {
-            continue;
-        }
-        let names: BTreeSet<&ScriptName> =
-            [old, new].into_iter().flatten().flat_map(|scripts| scripts.keys()).collect();
-        for script in names {
-            let (was, is) = (old.and_then(|old| old.get(script)), new.and_then(|new| new.get(script)));
-            if was != is {
-                changes.push((tenant.clone(), script.clone(), is.cloned()));
-            }
-        }
-    }
-    changes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::releases::Sources;
     use bytes::Bytes;
     use contract::Version;
-    use contract::release::SigningKey;
+    use contract::release::{self, Entry, SigningKey};
 
     fn release(number: u64, scripts: &[(&str, &str)]) -> Arc<Release> {
         let key = SigningKey::parse(&SigningKey::generate()).unwrap();
@@ -133,7 +111,7 @@ mod tests {
                 pushed_at_ms: 0,
                 pushed_by: String::new(),
             };
-            all.entry("acme".parse().unwrap()).or_default().insert(name.parse().unwrap(), entry);
+            release::set(&mut all, "acme".parse().unwrap(), name.parse().unwrap(), entry);
             sources.insert(version, Bytes::copy_from_slice(source.as_bytes()));
         }
         Arc::new(Release::sign(&key, "dev", number, String::new(), all, &sources))

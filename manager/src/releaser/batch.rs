@@ -2,7 +2,7 @@
 
 use contract::Code;
 use contract::api::Activation;
-use contract::release::{Entry, Scripts};
+use contract::release::{self, Entry, Scripts};
 use tokio_util::sync::CancellationToken;
 
 use super::lane::Ask;
@@ -185,19 +185,9 @@ fn entry<'a>(scripts: &'a Scripts, request: &Request) -> Option<&'a Entry> {
 fn apply(scripts: &mut Scripts, request: &Request) {
     match &request.change {
         Change::Set(entry) => {
-            scripts.entry(request.tenant.clone()).or_default().insert(request.script.clone(), entry.clone());
+            release::set(scripts, request.tenant.clone(), request.script.clone(), entry.clone());
         }
-        Change::Remove { .. } => remove(scripts, request),
-    }
-}
-
-/// Removes the script of a request; a tenant without scripts is no more.
-pub(super) fn remove(scripts: &mut Scripts, request: &Request) {
-    if let Some(of_tenant) = scripts.get_mut(&request.tenant) {
-        of_tenant.remove(&request.script);
-        if of_tenant.is_empty() {
-            scripts.remove(&request.tenant);
-        }
+        Change::Remove { .. } => release::remove(scripts, &request.tenant, &request.script),
     }
 }
 

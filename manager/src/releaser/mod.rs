@@ -239,12 +239,10 @@ impl Releaser {
 
     /// Remembers at which generation scripts were removed.
     fn bury(&mut self, before: &Scripts, after: &Scripts) {
-        for (tenant, scripts) in before {
-            let still = after.get(tenant);
-            for (script, entry) in scripts {
-                if still.is_none_or(|still| !still.contains_key(script)) {
-                    self.tombstones.insert((tenant.clone(), script.clone()), entry.generation);
-                }
+        for (tenant, script, entry) in contract::release::difference(after, before) {
+            // There before and not after; what is there in both and differs is not gone.
+            if let Some(entry) = entry.filter(|_| after.get(&tenant).is_none_or(|after| !after.contains_key(&script))) {
+                self.tombstones.insert((tenant, script), entry.generation);
             }
         }
         while self.tombstones.len() > TOMBSTONES_MAX {

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use contract::Code;
 use contract::api::Activation;
 use contract::ids::Form;
-use contract::release::Entry;
+use contract::release::{self, Entry};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{before, remove};
+use super::batch::before;
 use super::{CommitError, Committed, REBASES_MAX, Releaser, Request, RolledBack};
 use crate::bucket::{BucketError, META_AUTHOR, META_VERSION, Metadata};
 use crate::gate::Refusal;
@@ -76,9 +76,9 @@ impl Releaser {
                     if let Some(source) = base.release.sources.get(&entry.version) {
                         sources.insert(entry.version.clone(), source.clone());
                     }
-                    scripts.entry(request.tenant.clone()).or_default().insert(request.script.clone(), entry.clone());
+                    release::set(&mut scripts, request.tenant.clone(), request.script.clone(), entry.clone());
                 }
-                None => remove(&mut scripts, request),
+                None => release::remove(&mut scripts, &request.tenant, &request.script),
             }
             let reason = format!("take back {name}: rolling activation of release {failed} failed");
             match self.commit(&current, scripts, &sources, reason, Activation::Live).await {

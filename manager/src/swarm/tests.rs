@@ -202,8 +202,8 @@ fn bundle(source: &str) -> Bundle {
         pushed_at_ms: 0,
         pushed_by: String::new(),
     };
-    let scripts: Scripts =
-        [("acme".parse().unwrap(), [("risk".parse().unwrap(), entry)].into_iter().collect())].into_iter().collect();
+    let mut scripts = Scripts::new();
+    contract::release::set(&mut scripts, "acme".parse().unwrap(), "risk".parse().unwrap(), entry);
     let statement =
         Statement { stack: "dev".into(), number: 7, digest: String::new(), created_at_ms: 0, reason: String::new() };
     let key = SigningKey::parse(&SigningKey::generate()).unwrap();

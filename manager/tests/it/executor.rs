@@ -9,7 +9,7 @@ use contract::feed::{
     Activated, FromExecutor, Goodbye, Hello, Prepare, Prepared, Refused, SignedStatement, ToExecutor, from_executor,
     to_executor,
 };
-use contract::release::{Entry, PublicKeys, Scripts, Signed, check_digest};
+use contract::release::{self, Entry, PublicKeys, Scripts, Signed, check_digest};
 use contract::{Version, feed};
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -239,9 +239,9 @@ impl Inner {
             _ => return refuse("unknown_base", "base is not at hand", "", ""),
         };
         for change in parts.into_iter().flat_map(|part| part.changes) {
-            let scripts = next.scripts.entry(change.tenant.parse().unwrap()).or_default();
+            let (tenant, script) = (change.tenant.parse().unwrap(), change.script.parse().unwrap());
             let Some(version) = change.version else {
-                scripts.remove(change.script.as_str());
+                release::remove(&mut next.scripts, &tenant, &script);
                 continue;
             };
             let entry: Entry = serde_json::from_str(&version.entry).unwrap();
@@ -253,9 +253,8 @@ impl Inner {
                 return refuse("script_refused", "it can't be compiled here", tenant, script);
             }
             next.sources.insert(entry.version.clone(), version.source);
-            scripts.insert(change.script.parse().unwrap(), entry);
+            release::set(&mut next.scripts, tenant, script, entry);
         }
-        next.scripts.retain(|_, scripts| !scripts.is_empty());
         check_digest(&statement, &next.scripts).expect("the digest covers the scripts");
         (next.number, next.digest, next.real) = (release, statement.digest, true);
         self.staged.insert(release, next);
