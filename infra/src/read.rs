@@ -38,7 +38,7 @@ pub(crate) fn read<T: DeserializeOwned>(
         if !wrong.iter().any(|key| err.message() == format!("missing field `{key}`")) {
             faults.push(fault(source, &err, table.span()));
         }
-        let Some(key) = err.span().and_then(|span| take_out(table.get_mut(), &span)) else { return None };
+        let key = err.span().and_then(|span| take_out(table.get_mut(), &span))?;
         wrong.insert(key);
     }
 }

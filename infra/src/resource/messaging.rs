@@ -13,7 +13,7 @@ pub struct Bucket {
     /// Keeps what was overwritten.
     pub versioning: bool,
     /// What is thrown away by itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub lifecycle: Vec<Lifecycle>,
     /// Nobody but those with a role. Only what is found can be `false`.
     #[serde(default = "closed", skip_deserializing)]

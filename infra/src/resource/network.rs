@@ -50,10 +50,10 @@ pub struct Firewall {
     /// Protocols and ports.
     pub allow: Vec<Allow>,
     /// From these addresses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub from_ranges: Vec<Ipv4Net>,
     /// From machines of these accounts.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub from_accounts: Vec<Name>,
     /// To machines of these accounts.
     pub to_accounts: Vec<Name>,
@@ -66,7 +66,7 @@ pub struct Allow {
     /// `tcp`, `udp`, `icmp`, `esp`.
     pub protocol: String,
     /// `22` or `8000-8100`; none means all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub ports: Vec<String>,
 }
 
