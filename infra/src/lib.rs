@@ -3,6 +3,7 @@
 pub mod cloud;
 pub mod engine;
 pub mod fault;
+pub mod google;
 pub mod plan;
 mod read;
 pub mod render;
