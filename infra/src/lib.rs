@@ -2,6 +2,7 @@
 
 pub mod cloud;
 pub mod engine;
+pub mod events;
 pub mod fault;
 pub mod google;
 pub mod plan;

@@ -80,10 +80,10 @@ pub struct CloudError {
 impl CloudError {
     fn hint(&self) -> &'static str {
         match self.fault {
-            Fault::Passing => " (it was tried several times; run the command again)",
+            Fault::Passing => " (this passes: run the command again)",
             Fault::Exists => " (somebody else made it: give the stack another name)",
             Fault::Quota => " (ask for more quota, then run the command again: it goes on where it stopped)",
-            Fault::Denied => " (see docs/guide.md for the roles that a provisioner needs)",
+            Fault::Denied => " (ask the owner of the project for the right to do this)",
             Fault::Refused => "",
         }
     }
