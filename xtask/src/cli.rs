@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::provision::options::ProvisionOptions;
+
 /// Developer commands of Moonswarm.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 110)]
@@ -16,6 +18,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run everything on this machine: local cloud, manager, executors. No Docker, no cloud account.
     Dev(DevOptions),
+    /// Make the cloud resources of a stack, change them, delete them.
+    Provision(ProvisionOptions),
     /// Prove everything on a real Docker Swarm of three nodes, started here and removed again.
     E2e(E2eOptions),
     /// Try attacks on the sandbox and tell which were contained.

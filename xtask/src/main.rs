@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask dev | e2e | bench | sandbox-cases | doctor | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | provision | e2e | bench | sandbox-cases | doctor | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod bench;
@@ -10,6 +10,7 @@ mod dev_watch;
 mod doctor;
 mod e2e;
 mod fuzz;
+mod provision;
 mod sandbox_cases;
 mod shell;
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => report(bench::run(&options)),
         Command::Ci(options) => report(ci::run(&options)),
         Command::Doctor(options) => report_code(doctor::run(&options)),
+        Command::Provision(options) => provision::run(options),
         Command::SandboxCases(options) => sandbox_cases::run(&options),
         Command::SandboxCase => report(containment::library::serve()),
         Command::E2eReaper(options) => e2e::reaper(&options),
