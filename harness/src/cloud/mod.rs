@@ -1,14 +1,17 @@
-//! The local cloud: Cloud Storage and Pub/Sub in this process, on one port, strict where Google is strict.
+//! The local cloud: Google's services in this process, on one port, strict where Google is strict. `docs/cloud.md` tells
+//! what is real and what is only recorded.
 //!
 //! The official clients and `gcloud` work against it (`gsutil` insists on TLS): Storage by JSON (uploads, downloads,
-//! notification configurations) and gRPC (`google.storage.v2`), Pub/Sub by gRPC and REST. Everything is in memory and gone
-//! with the process. Objects' changes become notifications as Google documents them. There is no authentication: clients
-//! come anonymously.
+//! notification configurations) and gRPC (`google.storage.v2`), Pub/Sub by gRPC and REST, Compute Engine, IAM, Resource
+//! Manager, Secret Manager and the metadata server by REST. Everything is in memory and gone with the process. Objects'
+//! changes become notifications as Google documents them. Clients come anonymously, or as the service account whose token
+//! the metadata server gave them ([`Iam`]). Instances boot where a machine room is given ([`Machines`]).
 //!
-//! Not here: soft delete (objects go at once), gzip transcoding, lifecycle rules, IAM on buckets, exactly-once and push
+//! Not here: soft delete (objects go at once), gzip transcoding, lifecycle rules that act, exactly-once and push
 //! subscriptions, snapshots. What is not here answers 501 or UNIMPLEMENTED. [`Faults`] makes bad weather.
 
 mod compute;
+mod control;
 mod faults;
 #[allow(clippy::pedantic, clippy::nursery, reason = "generated code")]
 mod generated;
@@ -150,8 +153,9 @@ impl LocalCloud {
             secrets: secrets.clone(),
             plan,
         };
-        let router = server::router(services);
-        let server = tokio::spawn(server::serve(listener, router));
+        let guard = (listen.ip().is_unspecified() && compute.has_machines()).then(|| compute.clone());
+        let router = server::router(services, faults.clone());
+        let server = tokio::spawn(server::serve(listener, router, guard));
         tracing::info!(%address, url, "the local cloud is up");
         Ok(Self { address, url, storage, pubsub, compute, iam, secrets, faults, server })
     }

@@ -2,6 +2,7 @@
 //!
 //! Stopping is pulling the plug: open connections end at once, as clients must expect of a cloud.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -19,14 +20,15 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tonic::service::Routes;
 
-use super::faults::{FailWhen, FaultPlan};
+use super::compute::Compute;
+use super::faults::{FailWhen, FaultPlan, Faults};
 use super::generated::services::publisher_server::PublisherServer;
 use super::generated::services::storage_control_server::StorageControlServer;
 use super::generated::services::storage_server::StorageServer;
 use super::generated::services::subscriber_server::SubscriberServer;
 use super::iam::need_of;
 use super::metadata::Peer;
-use super::{Services, compute, iam, metadata, pubsub, secrets, storage};
+use super::{Services, compute, control, iam, metadata, pubsub, secrets, storage};
 
 /// Above Google's 10 MB on a publish request.
 const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -35,7 +37,7 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CONNECTIONS_MAX: usize = 1024;
 
 /// All services behind one router.
-pub(super) fn router(services: Services) -> Router {
+pub(super) fn router(services: Services, faults: Faults) -> Router {
     let Services { storage, pubsub, compute, iam, secrets: _, plan } = services.clone();
     let by_json = Router::new()
         .route("/v1/projects", any(by_project))
@@ -58,17 +60,22 @@ pub(super) fn router(services: Services) -> Router {
         .layer(middleware::from_fn(only_grpc))
         .merge(storage::json::router(storage))
         .merge(by_json)
+        .merge(control::router(services.clone(), faults))
         .fallback(unknown)
         .layer(middleware::from_fn_with_state(services, allowed))
 }
 
 /// Serves until it is dropped; then every connection ends, too.
-pub(super) async fn serve(listener: TcpListener, router: Router) {
+/// With a guard only this computer and machines of its subnetworks are let in.
+pub(super) async fn serve(listener: TcpListener, router: Router, guard: Option<Compute>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             Some(_) = connections.join_next() => {}
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
+                Ok((_, peer)) if !guard.as_ref().is_none_or(|compute| is_neighbour(peer.ip(), compute)) => {
+                    tracing::warn!(%peer, "a stranger was turned away");
+                }
                 Ok((stream, peer)) => {
                     // Answers are small and somebody waits for each of them.
                     if let Err(error) = stream.set_nodelay(true) {
@@ -108,7 +115,7 @@ async fn by_project(State(services): State<Services>, request: Request) -> Respo
 async fn allowed(State(services): State<Services>, request: Request, next: Next) -> Response {
     let headers = request.headers();
     let token = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = token.and_then(|value| value.strip_prefix("Bearer "));
+    let Some(token) = token.and_then(|value| value.strip_prefix("Bearer ")) else { return next.run(request).await };
     let (method, path) = (request.method().as_str(), request.uri().path());
     let need = need_of(method, path, request.uri().query(), headers, |bucket| services.storage.project_of(bucket));
     match services.iam.check(token, need.as_ref()) {
@@ -139,6 +146,11 @@ async fn faulty(State(plan): State<Arc<FaultPlan>>, request: Request, next: Next
         _ => ("INTERNAL", "backendError"),
     };
     failure(code, status, reason, &format!("A fault was injected: HTTP status {}", code.as_u16()))
+}
+
+/// This computer, or a machine of the local cloud.
+fn is_neighbour(address: IpAddr, compute: &Compute) -> bool {
+    address.is_loopback() || matches!(address, IpAddr::V4(address) if compute.has_inside(address))
 }
 
 /// To anybody else a refusal by a gRPC service looks like success: HTTP 200 without a body.

@@ -81,6 +81,9 @@ pub trait Machines: fmt::Debug + Send + Sync {
     /// Whether machines boot, or are on paper.
     fn are_real(&self) -> bool;
 
+    /// Tells where the local cloud listens, before there is any work.
+    fn cloud_listens(&self, _port: u16) {}
+
     /// The address of the machine that a connection comes from.
     fn address_of(&self, peer: Ipv4Addr) -> Ipv4Addr {
         peer

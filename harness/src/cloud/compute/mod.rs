@@ -65,6 +65,7 @@ impl Compute {
     pub(super) fn new(machines: Arc<dyn Machines>, port: u16, faults: Arc<FaultPlan>) -> Self {
         let runtime = tokio::runtime::Handle::current();
         let mut state = State::default();
+        machines.cloud_listens(port);
         if machines.are_real() {
             state.port = Some(port);
         }
@@ -111,6 +112,20 @@ impl Compute {
         self.shared.machines.kill(instance).await?;
         self.step(|state, _| state.machine_ended(&path));
         Ok(())
+    }
+
+    /// Whether machines boot.
+    pub(super) fn has_machines(&self) -> bool {
+        self.shared.machines.are_real()
+    }
+
+    /// Whether an address is of one of the subnetworks.
+    pub(super) fn has_inside(&self, address: std::net::Ipv4Addr) -> bool {
+        self.look(|state| {
+            let mut subnetworks = state.resources.values().filter(|found| found.path.collection == "subnetworks");
+            let holds = |range: ipnet::Ipv4Net| range.contains(&address);
+            subnetworks.any(|found| found.text("ipCidrRange").parse().is_ok_and(holds))
+        })
     }
 
     /// Where an instance can be reached from this computer.

@@ -87,6 +87,12 @@ impl Call {
                 let body = self.body.clone();
                 return Some(self.change(project, |state| state.set_project_metadata(project, &body)));
             }
+            // What `gcloud` asks for an image family's current image; the zone is often `-`.
+            ["zones", _, "imageFamilyViews", family] if method == Method::GET => {
+                let path = Path::new(project, &Scope::Global, "images", &format!("family/{family}"));
+                let image = catalog::get(&path).ok_or_else(|| ComputeError::missing(&path));
+                return Some(image.map(|image| json!({ "image": image })));
+            }
             ["aggregated", collection] if method == Method::GET => return Some(self.aggregated(project, collection)),
             [collection @ ("regions" | "zones")] => (Scope::Global, vec![*collection]),
             [collection @ ("regions" | "zones"), name] => (Scope::Global, vec![*collection, *name]),
@@ -135,7 +141,7 @@ impl Call {
                 self.parameters.text("updateMask");
                 self.change(project, |state| state.patch(&path(name), body, put))
             }
-            ("GET", [name, "guestAttributes"]) if collection.plural == "instances" => {
+            ("GET", [name, "getGuestAttributes"]) if collection.plural == "instances" => {
                 self.guest_attributes(&path(name))
             }
             ("GET", [name, "serialPort"]) if collection.plural == "instances" => self.serial_port(&path(name)).await,

@@ -82,7 +82,7 @@ fn compute(method: &str, project: &str, rest: &[&str]) -> Option<Need> {
         ("GET", [_]) => "get",
         ("DELETE", [_]) => "delete",
         ("PATCH" | "PUT", [_]) => "update",
-        ("GET", [_, "guestAttributes"]) => "getGuestAttributes",
+        ("GET", [_, "getGuestAttributes"]) => "getGuestAttributes",
         ("GET", [_, "serialPort"]) => "getSerialPortOutput",
         ("POST", [_, verb]) => verb,
         _ => return None,
