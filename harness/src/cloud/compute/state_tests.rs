@@ -151,7 +151,8 @@ fn a_reserved_address_waits_for_its_instance_and_a_data_disk_survives_it() {
     world.insert(&zone(), "disks", json!({ "name": "data", "sizeGb": "10" })).unwrap();
     let mut with_both = instance("i");
     with_both["networkInterfaces"][0]["networkIP"] = "10.0.0.9".into();
-    with_both["disks"][1] = json!({ "source": format!("zones/{ZONE}/disks/data"), "deviceName": "data" });
+    let data = json!({ "source": format!("zones/{ZONE}/disks/data"), "deviceName": "data" });
+    with_both["disks"].as_array_mut().unwrap().push(data);
 
     world.insert(&zone(), "instances", with_both).unwrap();
     let reserved = world.state.get(&path(&region(), "addresses", "a")).unwrap();

@@ -84,7 +84,8 @@ async fn an_instance_boots_with_its_startup_script_and_keeps_its_disk() {
 
     // In a task of its own, so that what it made is removed whatever becomes of it.
     let here = tokio::task::LocalSet::new();
-    let told = here.run_until(tokio::task::spawn_local(async move { tell(&booted).await })).await;
+    let telling = here.spawn_local(async move { tell(&booted).await });
+    let told = here.run_until(telling).await;
     reaper::reap(engine.docker(), run.id()).await.unwrap();
     told.unwrap();
 }
