@@ -7,9 +7,11 @@
 pub mod bench;
 pub mod client;
 pub mod cloud;
+pub mod conformance;
 pub mod e2e;
 pub mod laptop;
 pub mod load;
+pub mod local;
 pub mod process;
 pub mod programs;
 pub mod report;

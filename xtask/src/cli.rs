@@ -20,6 +20,10 @@ pub(crate) enum Command {
     Dev(DevOptions),
     /// Make the cloud resources of a stack, change them, delete them.
     Provision(ProvisionOptions),
+    /// Run the local cloud by itself, with machines that boot, and tell how clients reach it.
+    Cloud(CloudOptions),
+    /// Try the local cloud under clients that others wrote: gcloud, Google's Python libraries, Google's emulator.
+    Conformance(ConformanceOptions),
     /// Prove everything on a real Docker Swarm of three nodes, started here and removed again.
     E2e(E2eOptions),
     /// Try attacks on the sandbox and tell which were contained.
@@ -56,6 +60,40 @@ pub(crate) struct DevOptions {
     /// Log filter of the programs; their whole logs are in `target/dev/`.
     #[arg(long, default_value = "info", value_name = "FILTER")]
     pub(crate) log: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask cloud\n  cargo xtask cloud --paper --port 9000 > target/cloud.env &\n  \
+    source target/cloud.env; gcloud compute instances list\n\nThe output is a shell script that sets what `gcloud`, `gsutil` \
+    and Google's libraries need."
+)]
+pub(crate) struct CloudOptions {
+    /// Where it listens. With machines on all addresses, so that they reach it; strangers are turned away.
+    #[arg(long, default_value_t = 4443, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Keep instances on paper: no Docker is needed, and nothing boots.
+    #[arg(long)]
+    pub(crate) paper: bool,
+    /// The project that the printed settings name; every project is there.
+    #[arg(long, default_value = "moonswarm-dev", value_name = "ID")]
+    pub(crate) project: String,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask conformance\n  cargo xtask conformance storage --python target/python/bin/python\n\n\
+    The libraries come with: python3 -m venv target/python; target/python/bin/pip install google-cloud-compute \
+    google-cloud-storage google-cloud-pubsub google-cloud-secret-manager. What is not installed is skipped. Exit codes: 0 no \
+    difference, 1 a client saw one."
+)]
+pub(crate) struct ConformanceOptions {
+    /// Only suites whose name contains this text.
+    #[arg(value_name = "FILTER")]
+    pub(crate) filter: Option<String>,
+    /// The Python interpreter that has Google's libraries.
+    #[arg(long, default_value = "python3", value_name = "PROGRAM")]
+    pub(crate) python: PathBuf,
 }
 
 #[derive(Debug, Args)]

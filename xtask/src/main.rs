@@ -1,9 +1,11 @@
-//! Developer commands: `cargo xtask dev | provision | e2e | bench | sandbox-cases | doctor | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | cloud | conformance | provision | e2e | bench | sandbox-cases | doctor | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod bench;
 mod ci;
 mod cli;
+mod cloud;
+mod conformance;
 mod dev;
 mod dev_log;
 mod dev_watch;
@@ -23,6 +25,8 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Dev(options) => report(dev::run(options)),
+        Command::Cloud(options) => report(cloud::run(&options)),
+        Command::Conformance(options) => conformance::run(&options),
         Command::E2e(options) => e2e::run(options),
         Command::Bench(options) => report(bench::run(&options)),
         Command::Ci(options) => report(ci::run(&options)),

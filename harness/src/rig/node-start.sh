@@ -1,6 +1,7 @@
 #!/bin/sh
 # First process of a node: makes the container a place where an engine can run, then becomes the engine.
-# Runs with all capabilities but CAP_SYS_RESOURCE, in namespaces of its own. Arguments go to dockerd.
+# Runs with all capabilities but CAP_SYS_RESOURCE, in namespaces of its own. Arguments go to dockerd, or after the word
+# `machine` to a machine of the local cloud.
 
 # Mounts come read-only because the container is not privileged; the engine sets cgroups and kernel parameters.
 mount -o remount,rw /sys 2>/dev/null
@@ -47,5 +48,11 @@ for form in legacy nft; do
   fi
 done
 export PATH
+
+# A machine of the local cloud is more than an engine.
+if [ "${1-}" = machine ]; then
+  shift
+  exec /usr/bin/machine "$@"
+fi
 
 exec dockerd --host=unix:///run/node/docker.sock "$@"

@@ -20,6 +20,13 @@ use super::engine::Engine;
 const REPOSITORY: &str = "moonswarm/node";
 const ENTRY: &str = "/usr/bin/node-start";
 const ENTRY_SCRIPT: &str = include_str!("node-start.sh");
+/// What makes a node a machine of the local cloud, with its place in the image.
+const MACHINE_SCRIPTS: [(&str, &str); 4] = [
+    ("/usr/bin/machine", include_str!("machine.sh")),
+    ("/usr/local/bin/blkid", include_str!("blkid.sh")),
+    ("/usr/local/bin/mount", include_str!("mount.sh")),
+    ("/usr/local/bin/systemctl", include_str!("systemctl.sh")),
+];
 
 /// What must be there, by the names it goes by; stored under the first name. `dash` comes before `sh` because it is a
 /// tenth of the size of what `sh` often is; the entry script is written for it.
@@ -35,8 +42,57 @@ const NEEDED: [&[&str]; 9] = [
     &["cp"],
 ];
 const SHELL: [&str; 2] = ["dash", "sh"];
-/// `docker-init` serves services that ask for an init; the next two are for hosts where overlayfs can't be stacked; `cat` is for people.
-const USEFUL: [&str; 4] = ["docker-init", "fuse-overlayfs", "mknod", "cat"];
+/// `docker-init` serves services that ask for an init; the next two are for hosts where overlayfs can't be stacked; the
+/// others are what a machine of the local cloud and the scripts that boot it use.
+const USEFUL: [&str; 47] = [
+    "docker-init",
+    "fuse-overlayfs",
+    "mknod",
+    "awk",
+    "base64",
+    "basename",
+    "bash",
+    "cat",
+    "chmod",
+    "chown",
+    "curl",
+    "cut",
+    "date",
+    "dirname",
+    "docker",
+    "env",
+    "grep",
+    "head",
+    "hostname",
+    "id",
+    "ip",
+    "ln",
+    "ls",
+    "mktemp",
+    "mountpoint",
+    "mv",
+    "nsenter",
+    "readlink",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "setsid",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "sync",
+    "tail",
+    "tee",
+    "timeout",
+    "touch",
+    "tr",
+    "uname",
+    "uniq",
+    "wc",
+    "xargs",
+];
 /// The two forms of iptables. Which one a kernel supports is found out by the entry script.
 const IPTABLES: [(&str, &str); 2] = [("legacy", "xtables-legacy-multi"), ("nft", "xtables-nft-multi")];
 const IPTABLES_NAMES: [&str; 6] =
@@ -115,7 +171,8 @@ impl Recipe {
 
     /// Content is told by size and time, which packages keep: reading 150 MB at each start would cost more than it tells.
     fn tag(&self) -> Result<String> {
-        let mut words = vec![ENTRY_SCRIPT.to_owned(), format!("{IPTABLES:?}{IPTABLES_NAMES:?}")];
+        let mut words =
+            vec![ENTRY_SCRIPT.to_owned(), format!("{MACHINE_SCRIPTS:?}"), format!("{IPTABLES:?}{IPTABLES_NAMES:?}")];
         let files = self.programs.iter().map(|(path, file)| (path.clone(), file));
         for (path, file) in files.chain(self.modules.iter().map(|file| (self.trees.place(file), file))) {
             let facts = fs_err::metadata(file)?;
@@ -129,9 +186,21 @@ impl Recipe {
         let libraries = self.trees.libraries(&files)?;
 
         let mut layer = Layer::new();
-        for folder in
-            ["/dev", "/etc", "/opt", "/proc", "/root", "/run", "/sys", "/tmp", "/usr/bin", "/var/lib", "/var/run"]
-        {
+        for folder in [
+            "/dev",
+            "/etc",
+            "/opt",
+            "/proc",
+            "/root",
+            "/run",
+            "/sys",
+            "/tmp",
+            "/usr/bin",
+            "/usr/local/bin",
+            "/var/lib",
+            "/var/log",
+            "/var/run",
+        ] {
             layer.folder(folder, 0o755)?;
         }
         for (link, target) in [
@@ -148,6 +217,9 @@ impl Recipe {
         layer.file("/etc/nsswitch.conf", 0o644, b"hosts: files dns\n")?;
         layer.file("/etc/os-release", 0o644, b"ID=moonswarm\nPRETTY_NAME=\"Moonswarm test node\"\n")?;
         layer.file(ENTRY, 0o755, ENTRY_SCRIPT.as_bytes())?;
+        for (path, script) in MACHINE_SCRIPTS {
+            layer.file(path, 0o755, script.as_bytes())?;
+        }
         for (path, file) in &self.programs {
             layer.file(path, 0o755, &fs_err::read(file)?)?;
         }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bollard::Docker;
 use bollard::query_parameters::{
-    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, RemoveContainerOptionsBuilder,
+    ListContainersOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+    RemoveVolumeOptions,
 };
 use futures_util::future::join_all;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -111,7 +112,7 @@ pub async fn main_loop(run: &RunId, mut lifeline: impl Read + Send + 'static) ->
     reap(&connect().await?, run).await
 }
 
-/// Removes the containers with their volumes, the networks and the sockets of a run; nothing is left when this returns well.
+/// Removes the containers with their volumes, the disks, the networks and the sockets of a run; nothing is left when this returns well.
 ///
 /// # Errors
 /// Something is still there after a minute; the error tells the engine's reason.
@@ -172,6 +173,13 @@ async fn remove_once(docker: &Docker, run: &RunId) -> Result<()> {
         gone(docker.remove_container(&id, Some(options)).await).with_context(|| format!("remove container {id}"))
     });
     join_all(removals).await.into_iter().collect::<Result<Vec<()>>>()?;
+
+    let volumes = ListVolumesOptionsBuilder::default().filters(&mine).build();
+    let volumes = docker.list_volumes(Some(volumes)).await.context("list the run's volumes")?;
+    for name in volumes.volumes.unwrap_or_default().into_iter().map(|volume| volume.name) {
+        let removed = docker.remove_volume(&name, None::<RemoveVolumeOptions>).await;
+        gone(removed).with_context(|| format!("remove volume {name}"))?;
+    }
 
     let networks = ListNetworksOptionsBuilder::default().filters(&mine).build();
     let networks = docker.list_networks(Some(networks)).await.context("list the run's networks")?;

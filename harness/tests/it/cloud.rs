@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests themselves")]
 
+mod boot;
 mod events;
 mod faults;
+mod identity;
+mod machines;
 mod objects;
 mod uploads;
 mod wire;

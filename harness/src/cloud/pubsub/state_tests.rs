@@ -1,13 +1,17 @@
 //! What topics and subscriptions promise to each other.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
+use super::PubSub;
 use super::backlog::Limits;
 use super::error::PubSubError;
 use super::state::{Now, State};
+use crate::cloud::faults::FaultPlan;
 use crate::cloud::generated::pubsub as pb;
+use crate::cloud::iam::Iam;
 
 const TOPIC: &str = "projects/p/topics/bucket";
 const DEAD: &str = "projects/p/topics/dead";
@@ -123,16 +127,17 @@ fn empty_messages_are_refused() {
 
 #[test]
 fn a_policy_is_replaced_only_by_who_read_the_newest() {
-    let mut state = state();
-    let read = state.iam_policy(TOPIC).unwrap();
-    let bindings = json!([{ "role": "roles/pubsub.publisher", "members": ["serviceAccount:s@p"] }]);
+    let pubsub = PubSub::new(Iam::default(), Arc::new(FaultPlan::new()));
+    pubsub.create_topic(TOPIC).unwrap();
+    let read = pubsub.policy(TOPIC).unwrap();
+    let bindings = json!([{ "role": "roles/pubsub.publisher", "members": ["user:ada@example.com"] }]);
     let new = json!({ "bindings": bindings, "etag": read["etag"] });
 
-    let written = state.set_iam_policy(TOPIC, &new).unwrap();
-    let stale = state.set_iam_policy(TOPIC, &new).unwrap_err();
+    let written = pubsub.set_policy(TOPIC, &new).unwrap();
+    let stale = pubsub.set_policy(TOPIC, &new).unwrap_err();
 
     assert_eq!(written["bindings"], bindings);
     assert_ne!(written["etag"], read["etag"]);
     assert_eq!(stale, PubSubError::PolicyChanged { resource: TOPIC.into() });
-    assert!(state.iam_policy("projects/p/topics/none").is_err());
+    assert!(pubsub.policy("projects/p/topics/none").is_err());
 }

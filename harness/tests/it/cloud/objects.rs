@@ -217,9 +217,9 @@ async fn a_missing_bucket_is_not_found_by_every_call() {
 async fn what_the_local_cloud_lacks_is_unimplemented() {
     let world = World::start().await;
 
-    let policy = world.control.get_iam_policy().set_resource(BUCKET_RESOURCE).send().await;
+    let folder = world.control.get_folder().set_name(format!("{BUCKET_RESOURCE}/folders/a")).send().await;
     let restored =
         world.control.restore_object().set_bucket(BUCKET_RESOURCE).set_object("a").set_generation(1).send().await;
 
-    assert_eq!((code(policy), code(restored)), (Code::Unimplemented, Code::Unimplemented));
+    assert_eq!((code(folder), code(restored)), (Code::Unimplemented, Code::Unimplemented));
 }

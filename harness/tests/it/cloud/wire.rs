@@ -43,9 +43,13 @@ async fn nothing_unknown_succeeds() {
     let world = World::start().await;
     for (method, path, expected) in [
         (Method::GET, "/", 404),
-        (Method::GET, "/compute/v1/projects/p/zones", 404),
+        (Method::GET, "/compute/v1/projects/p/zones/moon-a/instances", 404),
+        (Method::GET, "/compute/v1/projects/p/global/backendServices", 501),
+        (Method::GET, "/v1/projects/p/secrets/s", 404),
+        (Method::GET, "/v1/projects/p/locations", 501),
+        (Method::POST, "/v1/projects/p/serviceAccounts/a:signBlob", 404),
         (Method::PUT, "/storage/v1/b/scripts", 501),
-        (Method::GET, "/storage/v1/b/scripts/iam", 501),
+        (Method::GET, "/storage/v1/b/scripts/acl", 501),
         (Method::POST, "/upload/storage/v1/b/scripts/o", 400),
         (Method::POST, "/upload/storage/v1/b/scripts/o?uploadType=magic&name=a", 501),
         (Method::POST, "/v1/projects/test/topics/bucket:seek", 501),
