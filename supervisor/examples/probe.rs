@@ -9,6 +9,11 @@
 //! $ probe flood 100        # prints so many megabytes
 //! $ probe descriptors      # prints its open descriptors and its blocked and ignored signals
 //! $ probe family           # starts a child of its own, then waits as `wait` does
+//! $ probe daemon           # starts a child of its own and ends
+//! $ probe echo             # prints what it reads
+//! $ probe terminal         # tells whether the keys of the terminal are its own
+//! $ probe zombies          # counts the zombies around it
+//! $ probe memory           # prints the memory of the first process, in KiB
 //! ```
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a program of tests: its output is what it is for")]
@@ -22,7 +27,20 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let number = || words[1].parse::<u32>().unwrap();
     match words[0].as_str() {
-        "orphans" => orphans(number()),
+        "orphans" => {
+            orphans(number());
+            wait(&[]);
+        }
+        "echo" => drop(std::io::copy(&mut std::io::stdin(), &mut stdout()).unwrap()),
+        "terminal" => {
+            let keys = nix::unistd::tcgetpgrp(std::io::stdin()).unwrap();
+            println!("{}", if keys == nix::unistd::getpgrp() { "its own" } else { "another's" });
+        }
+        "zombies" => println!("zombies {}", processes().filter(|stat| stat.contains(") Z ")).count()),
+        "memory" => {
+            let status = std::fs::File::open("/proc/1/status").and_then(std::io::read_to_string).unwrap();
+            println!("{}", status.lines().find(|line| line.starts_with("VmRSS")).unwrap());
+        }
         "parent" => drop(Command::new(own()).arg("orphan").spawn().unwrap()),
         // Its parent is gone or soon will be; that both orders happen is part of the case.
         "orphan" | "nothing" => {}
@@ -40,6 +58,12 @@ fn main() {
         "daemon" => drop(Command::new(own()).arg("wait").stdout(Stdio::inherit()).spawn().unwrap()),
         other => panic!("there is no way to `{other}`"),
     }
+}
+
+fn processes() -> impl Iterator<Item = String> {
+    let entries = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("stat"));
+    // One that ends meanwhile is none any more.
+    entries.filter_map(|stat| std::fs::File::open(stat).and_then(std::io::read_to_string).ok())
 }
 
 fn own() -> std::path::PathBuf {
@@ -60,7 +84,11 @@ fn wait(deaf_to: &[Signal]) {
     println!("ready");
     stdout().flush().unwrap();
     loop {
-        let signal = set.wait().unwrap();
+        // nix has no name for a real-time signal.
+        let Ok(signal) = set.wait() else {
+            println!("got a real-time signal");
+            continue;
+        };
         println!("got {signal}");
         stdout().flush().unwrap();
         let ends = matches!(signal, Signal::SIGTERM | Signal::SIGINT | Signal::SIGQUIT);

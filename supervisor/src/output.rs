@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -18,7 +19,7 @@ const PIECE: usize = 4096;
 /// Bytes that wait for a reader, for each stream.
 const QUEUE_MAX: usize = 256 * 1024;
 /// How long until a full pipe is looked at again.
-const AGAIN: Duration = Duration::from_millis(5);
+const AGAIN: Duration = Duration::from_millis(2);
 /// Dropped lines are told of once there is room for this many bytes.
 const TELLING: usize = 1024;
 
@@ -33,6 +34,8 @@ pub(crate) struct Output {
     filled: Notify,
     /// There is room again.
     emptied: Notify,
+    /// Held by everything that still reads what a child wrote.
+    readers: Rc<()>,
 }
 
 /// Which of the two.
@@ -66,7 +69,13 @@ impl Output {
             stream,
             filled: Notify::new(),
             emptied: Notify::new(),
+            readers: Rc::default(),
         }
+    }
+
+    /// To be held as long as lines may come.
+    pub(crate) fn reader(&self) -> Rc<()> {
+        Rc::clone(&self.readers)
     }
 
     /// Says a line of the script or of the supervisor, at once if there is room. A line that finds the queue full is
@@ -129,10 +138,10 @@ impl Output {
         }
     }
 
-    /// Writes what waits, for so long at most.
+    /// Writes what waits and what children have written that is not read yet, for so long at most.
     pub(crate) async fn flush(&self, patience: Duration) {
         let all = async {
-            while !self.drain() {
+            while Rc::strong_count(&self.readers) > 1 || !self.drain() {
                 tokio::time::sleep(AGAIN).await;
             }
         };

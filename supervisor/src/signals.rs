@@ -1,8 +1,8 @@
 //! Signals: their names, how they arrive, and which of them go on to the children.
 //!
 //! All that can be blocked is blocked and read from one descriptor, in order and together with who sent it. Nothing is
-//! ever lost between two steps of the supervisor, no handler runs at a bad moment, and a child starts with no signal
-//! blocked or ignored, because the standard library resets both.
+//! ever lost between two steps of the supervisor, and no handler runs at a bad moment. A child starts with no signal
+//! blocked or ignored (`sys::unblock_in_child`).
 
 use std::io;
 

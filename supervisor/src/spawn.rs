@@ -1,8 +1,7 @@
 //! Starts a child: from what the script asks for to a running process in a group of its own, its streams attached.
 //!
-//! By the standard library, which resets the child's signals and lets none of this process's descriptors through. It
-//! waits for nothing afterwards: the end of every child is collected by the one reaper (`children`), on this thread, so
-//! the two can't meet.
+//! By the standard library, which lets none of this process's descriptors through. It waits for nothing afterwards: the
+//! end of every child is collected by the one reaper (`children`), on this thread, so the two can't meet.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal};
@@ -129,6 +128,7 @@ pub(crate) fn spawn(
 fn command(order: &Order) -> Command {
     let mut command = Command::new(&order.program);
     command.args(&order.arguments).process_group(0);
+    sys::unblock_in_child(&mut command);
     if order.clear_environment {
         command.env_clear();
     }

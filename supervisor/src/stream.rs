@@ -62,6 +62,7 @@ impl Kept {
     }
 
     async fn follow(self: Rc<Self>, mut pipe: Receiver, log: Option<Log>) {
+        let _reading = log.as_ref().map(|log| log.output.reader());
         let (mut chunk, mut lines, mut out) = (vec![0; CHUNK], Lines::default(), Vec::new());
         loop {
             // An error is the end as well: a pipe has no other.

@@ -1,7 +1,10 @@
-//! The two calls that no safe library makes as they are needed here.
+//! The three calls that no safe library makes as they are needed here.
 
 use std::io;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
+use nix::sys::signal::SigSet;
 use nix::sys::signalfd::SignalFd;
 use tokio::io::unix::AsyncFd;
 
@@ -21,4 +24,12 @@ pub(crate) fn listen(signals: SignalFd) -> io::Result<AsyncFd<SignalFd>> {
     // SAFETY: the descriptor is owned by what is moved in, which gives it to nobody and closes it only when dropped, and
     // `AsyncFd` takes it out of the runtime before that.
     Ok(unsafe { AsyncFd::register(signals) }?)
+}
+
+/// Lets a child have all signals: it would inherit that they are blocked here.
+#[allow(unsafe_code, reason = "the mask must change in the child alone; in this process a signal could be lost meanwhile")]
+pub(crate) fn unblock_in_child(command: &mut Command) {
+    // SAFETY: between fork and exec the closure makes one system call, `rt_sigprocmask` with a set on its own stack: it
+    // allocates nothing and takes no lock.
+    unsafe { command.pre_exec(|| Ok(SigSet::empty().thread_set_mask()?)) };
 }

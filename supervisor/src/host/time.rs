@@ -5,8 +5,8 @@ use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use croner::Cron;
-use jiff::Zoned;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use mlua::{Lua, Result, Table, UserData, UserDataMethods};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
@@ -43,7 +43,8 @@ impl UserData for Event {
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_method("wait", |lua, event, ()| {
             let event = Rc::clone(&event.0);
-            Ok(Wait::new(lua, async move { event.notified().await }))
+            // Events tell of children and services, and all of these come to an end.
+            Ok(Wait::of_child(lua, async move { event.notified().await }))
         });
         methods.add_method("fire", |_, event, ()| {
             event.0.notify_waiters();
@@ -72,7 +73,7 @@ pub(super) fn add(lua: &Lua, native: &Table, supervisor: &Rc<Supervisor>) -> Res
     };
     native.set("until_stop", lua.create_function(until_stop)?)?;
 
-    let cron = |lua: &Lua, pattern: String| told(lua, until_next(&pattern, &Zoned::now().with_time_zone(TimeZone::UTC)));
+    let cron = |lua: &Lua, pattern: String| told(lua, until_next(&pattern, &Timestamp::now().to_zoned(TimeZone::UTC)));
     native.set("cron", lua.create_function(cron)?)?;
 
     let ask = |lua: &Lua, (kind, target, patience): (String, String, f64)| {
@@ -100,7 +101,8 @@ mod tests {
     use super::*;
 
     fn until(pattern: &str) -> std::result::Result<f64, String> {
-        until_next(pattern, &"2026-03-01T10:02:30[UTC]".parse().unwrap())
+        let now: Timestamp = "2026-03-01T10:02:30Z".parse().unwrap();
+        until_next(pattern, &now.to_zoned(TimeZone::UTC))
     }
 
     #[test]
