@@ -16,7 +16,12 @@
 //! $ probe memory           # prints the memory of the first process, in KiB
 //! ```
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "a program of tests: its output is what it is for")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a program of tests: its output is what it is for"
+)]
 
 use std::io::{Write, stdout};
 use std::process::{Command, Stdio, exit};

@@ -77,7 +77,8 @@ pub(crate) async fn ask(probe: &Probe, patience: Duration) -> Result<(), Unready
                 let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
                 stream.write_all(request.as_bytes()).await?;
                 let mut answer = Vec::new();
-                while !answer.contains(&b'\n') && answer.len() < STATUS_MAX && stream.read_buf(&mut answer).await? > 0 {}
+                while !answer.contains(&b'\n') && answer.len() < STATUS_MAX && stream.read_buf(&mut answer).await? > 0 {
+                }
                 status(&answer)?;
             }
         }
@@ -87,7 +88,8 @@ pub(crate) async fn ask(probe: &Probe, patience: Duration) -> Result<(), Unready
 }
 
 fn status(answer: &[u8]) -> Result<(), Unready> {
-    let line = String::from_utf8_lossy(answer.split(|&byte| byte == b'\n').next().unwrap_or_default()).trim().to_owned();
+    let line =
+        String::from_utf8_lossy(answer.split(|&byte| byte == b'\n').next().unwrap_or_default()).trim().to_owned();
     let mut words = line.split(' ');
     let is_http = words.next().is_some_and(|version| version.starts_with("HTTP/1."));
     let code: Option<u16> = words.next().and_then(|code| code.parse().ok());

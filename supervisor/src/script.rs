@@ -47,7 +47,8 @@ pub(crate) fn load(supervisor: &Rc<Supervisor>, invocation: &Invocation) -> Resu
     for (name, part) in LIBRARY {
         lua.load(part).set_name(name).call::<()>((&native, &init, &internal))?;
     }
-    let words: Vec<_> = invocation.words.iter().map(|word| lua.create_string(word.as_bytes())).collect::<Result<_>>()?;
+    let words: Vec<_> =
+        invocation.words.iter().map(|word| lua.create_string(word.as_bytes())).collect::<Result<_>>()?;
     lua.globals().set("arg", argument_table(&lua, &words, invocation.position)?)?;
     Ok(Script {
         chunk: lua.load(source).set_name(chunk_name).into_function()?,

@@ -27,7 +27,10 @@ pub(crate) fn listen(signals: SignalFd) -> io::Result<AsyncFd<SignalFd>> {
 }
 
 /// Lets a child have all signals: it would inherit that they are blocked here.
-#[allow(unsafe_code, reason = "the mask must change in the child alone; in this process a signal could be lost meanwhile")]
+#[allow(
+    unsafe_code,
+    reason = "the mask must change in the child alone; in this process a signal could be lost meanwhile"
+)]
 pub(crate) fn unblock_in_child(command: &mut Command) {
     // SAFETY: between fork and exec the closure makes one system call, `rt_sigprocmask` with a set on its own stack: it
     // allocates nothing and takes no lock.

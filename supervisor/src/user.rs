@@ -33,9 +33,8 @@ impl User {
             let (uid, gid) = (fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?);
             (fields[0] == name || number == Some(uid)).then_some(Self { uid, gid })
         });
-        let user = known
-            .or_else(|| number.map(|uid| Self { uid, gid: uid }))
-            .ok_or_else(|| NoUser::User(name.to_owned()))?;
+        let user =
+            known.or_else(|| number.map(|uid| Self { uid, gid: uid })).ok_or_else(|| NoUser::User(name.to_owned()))?;
         let Some(group) = group else { return Ok(user) };
         let named = entries(groups).find(|fields| fields[0] == group).and_then(|fields| fields.get(2)?.parse().ok());
         let gid = group.parse().ok().or(named).ok_or_else(|| NoUser::Group(group.to_owned()))?;

@@ -45,7 +45,9 @@ pub(crate) async fn drive(thread: Thread, arguments: MultiValue, on_child: Rc<Ce
             return Ok(yielded);
         }
         let coming = yielded.front().and_then(taken).ok_or_else(|| {
-            Error::runtime("`coroutine.yield` was called outside of a coroutine: only what `init` returns may wait here")
+            Error::runtime(
+                "`coroutine.yield` was called outside of a coroutine: only what `init` returns may wait here",
+            )
         })?;
         on_child.set(coming.1);
         values = coming.0.await?;

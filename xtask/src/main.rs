@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask dev | e2e | bench | sandbox-cases | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | e2e | bench | sandbox-cases | init-cases | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod bench;
@@ -9,6 +9,7 @@ mod dev_log;
 mod dev_watch;
 mod e2e;
 mod fuzz;
+mod init_cases;
 mod sandbox_cases;
 mod shell;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         Command::E2e(options) => e2e::run(options),
         Command::Bench(options) => report(bench::run(&options)),
         Command::Ci(options) => report(ci::run(&options)),
+        Command::InitCases => init_cases::run(),
         Command::SandboxCases(options) => sandbox_cases::run(&options),
         Command::SandboxCase => report(containment::library::serve()),
         Command::E2eReaper(options) => e2e::reaper(&options),

@@ -30,10 +30,11 @@ mod static_build;
 
 pub use archive::ImageArchive;
 pub use capture::capture;
+pub use debs::unpack;
 pub use deployment::{Deployment, Endpoint};
 pub use engine::{Engine, NoEngine};
 pub use facts::{Facts, Presence};
-pub use image::product_image;
+pub use image::{init_image, product_image};
 pub use network::Network;
 pub use node::Node;
 pub use node_image::NodeImage;

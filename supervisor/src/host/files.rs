@@ -52,7 +52,9 @@ pub(super) fn add(lua: &Lua, native: &Table) -> Result<()> {
         let names = named("list", &place.0, list(&place.0))?;
         names.into_iter().map(|name| lua.create_string(name.as_bytes())).collect::<Result<Vec<_>>>()
     })?;
-    files.add("mkdir", |_, place: Place| named("make the folder", &place.0, fs::DirBuilder::new().recursive(true).create(&place.0)))?;
+    files.add("mkdir", |_, place: Place| {
+        named("make the folder", &place.0, fs::DirBuilder::new().recursive(true).create(&place.0))
+    })?;
     files.add("remove", |_, place: Place| {
         let is_folder = fs::symlink_metadata(&place.0).is_ok_and(|facts| facts.is_dir());
         let removed = if is_folder { fs::remove_dir_all(&place.0) } else { fs::remove_file(&place.0) };
@@ -90,8 +92,7 @@ impl Files<'_> {
         R: IntoLuaMulti,
         F: Fn(&Lua, A) -> Result<R> + 'static,
     {
-        let function =
-            move |lua: &Lua, arguments: A| told(lua, function(lua, arguments).map_err(|err| message(&err)));
+        let function = move |lua: &Lua, arguments: A| told(lua, function(lua, arguments).map_err(|err| message(&err)));
         self.table.set(name, self.lua.create_function(function)?)
     }
 }
@@ -145,10 +146,7 @@ mod tests {
     #[test]
     fn mount_options_are_flags_or_the_file_system_s_own() {
         assert_eq!(mount_options(""), (MsFlags::empty(), None));
-        assert_eq!(
-            mount_options("remount,bind,rw"),
-            (MsFlags::MS_REMOUNT | MsFlags::MS_BIND, None)
-        );
+        assert_eq!(mount_options("remount,bind,rw"), (MsFlags::MS_REMOUNT | MsFlags::MS_BIND, None));
         assert_eq!(mount_options("nosuid,mode=755,size=1m"), (MsFlags::MS_NOSUID, Some("mode=755,size=1m".to_owned())));
     }
 

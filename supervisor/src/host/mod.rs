@@ -139,7 +139,8 @@ fn code_of_others(lua: &Lua, native: &Table, script: &Script) -> Result<()> {
         let Some(file) = candidates.iter().find(|file| file.is_file()) else {
             return told::<Function>(lua, Err(format!("there is no module `{name}` beside the script")));
         };
-        let loaded = code(file).and_then(|code| lua.load(code).set_name(format!("={}", file.display())).into_function());
+        let loaded =
+            code(file).and_then(|code| lua.load(code).set_name(format!("={}", file.display())).into_function());
         told(lua, loaded.map_err(|err| message(&err)))
     };
     native.set("load", lua.create_function(load)?)?;

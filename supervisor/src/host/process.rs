@@ -26,12 +26,15 @@ pub(super) fn add(lua: &Lua, native: &Table, supervisor: &Rc<Supervisor>) -> Res
             Err(why) => return told::<Handle>(lua, Err(why)),
         };
         let started = spawn(order, &it.children, &it.stdout, &it.stderr);
-        told(lua, started.map(|started| Handle {
-            child: started.child,
-            stdin: Rc::new(Mutex::new(started.stdin)),
-            stdout: started.stdout,
-            stderr: started.stderr,
-        }))
+        told(
+            lua,
+            started.map(|started| Handle {
+                child: started.child,
+                stdin: Rc::new(Mutex::new(started.stdin)),
+                stdout: started.stdout,
+                stderr: started.stderr,
+            }),
+        )
     };
     native.set("exec", lua.create_function(exec)?)
 }
@@ -142,12 +145,17 @@ impl UserData for Handle {
         // `read(is_stderr)` to text, bytes dropped; or nil and why not.
         methods.add_method("read", |lua, handle, is_stderr: bool| {
             let Some(stream) = handle.stream(is_stderr) else {
-                return told::<Wait>(lua, Err("it is not read by the supervisor: start the child with \"log\" or \"pipe\""));
+                return told::<Wait>(
+                    lua,
+                    Err("it is not read by the supervisor: start the child with \"log\" or \"pipe\""),
+                );
             };
             let text = lua.clone();
             let read = Wait::of_child(lua, async move {
                 match stream.take().await {
-                    Ok((bytes, dropped)) => text.create_string(bytes).and_then(|bytes| told_pair(&text, bytes, dropped)),
+                    Ok((bytes, dropped)) => {
+                        text.create_string(bytes).and_then(|bytes| told_pair(&text, bytes, dropped))
+                    }
                     Err(_) => told::<Value>(&text, Err("stream already consumed")),
                 }
                 .unwrap_or_default()

@@ -60,9 +60,12 @@ pub(super) fn add(lua: &Lua, native: &Table, supervisor: &Rc<Supervisor>) -> Res
     native.set("sleep", lua.create_function(sleep)?)?;
     native.set("never", lua.create_function(|lua, ()| Ok(Wait::new(lua, std::future::pending::<()>())))?)?;
     native.set("event", lua.create_function(|_, ()| Ok(Event(Rc::default())))?)?;
-    native.set("is_wait", lua.create_function(|_, value: mlua::Value| {
-        Ok(value.as_userdata().is_some_and(mlua::AnyUserData::is::<Wait>))
-    })?)?;
+    native.set(
+        "is_wait",
+        lua.create_function(|_, value: mlua::Value| {
+            Ok(value.as_userdata().is_some_and(mlua::AnyUserData::is::<Wait>))
+        })?,
+    )?;
 
     let it = Rc::clone(supervisor);
     let until_stop = move |lua: &Lua, ()| {
@@ -81,7 +84,9 @@ pub(super) fn add(lua: &Lua, native: &Table, supervisor: &Rc<Supervisor>) -> Res
             Ok(probe) => probe,
             Err(err) => return told::<Wait>(lua, Err(err)),
         };
-        let asked = async move { probe::ask(&probe, seconds(patience)).await.map_or_else(|why| Some(why.to_string()), |()| None) };
+        let asked = async move {
+            probe::ask(&probe, seconds(patience)).await.map_or_else(|why| Some(why.to_string()), |()| None)
+        };
         told::<Wait>(lua, Ok::<_, String>(Wait::new(lua, asked)))
     };
     native.set("probe", lua.create_function(ask)?)
@@ -90,7 +95,9 @@ pub(super) fn add(lua: &Lua, native: &Table, supervisor: &Rc<Supervisor>) -> Res
 /// Seconds until a pattern's next time, in UTC.
 fn until_next(pattern: &str, now: &Zoned) -> std::result::Result<f64, String> {
     let cron = Cron::from_str(pattern).map_err(|err| {
-        format!("read the cron pattern `{pattern}`: {err}: expected minute, hour, day, month, weekday, as in `*/5 * * * *`")
+        format!(
+            "read the cron pattern `{pattern}`: {err}: expected minute, hour, day, month, weekday, as in `*/5 * * * *`"
+        )
     })?;
     let next = cron.find_next_occurrence(now, false).map_err(|err| format!("`{pattern}` has no next time: {err}"))?;
     Ok(now.duration_until(&next).as_secs_f64())

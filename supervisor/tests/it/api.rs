@@ -64,12 +64,18 @@ fn the_script_s_value_is_the_exit_code() {
 
 #[test]
 fn pid_is_the_supervisor_s() {
-    assert_eq!(says("local c = init.exec{'sh', '-c', 'echo $PPID', stdout='pipe'} print(tonumber(c:stdout()) == init.pid())"), "true");
+    assert_eq!(
+        says("local c = init.exec{'sh', '-c', 'echo $PPID', stdout='pipe'} print(tonumber(c:stdout()) == init.pid())"),
+        "true"
+    );
 }
 
 #[test]
 fn kill_sends_a_signal_and_returns_0() {
-    assert_eq!(says("local c = init.exec('sleep', 60) print(init.kill(c:pid(), init.signal.SIGTERM), c:status())"), "0\t15");
+    assert_eq!(
+        says("local c = init.exec('sleep', 60) print(init.kill(c:pid(), init.signal.SIGTERM), c:status())"),
+        "0\t15"
+    );
     assert_eq!(says("print(init.kill(init.pid(), 0))"), "0", "0 asks whether the process is there");
 }
 
@@ -144,7 +150,8 @@ fn exec_sets_environment_folder_and_input() {
     assert_eq!(says(&format!("print(init.exec{{'sh', '-c', 'echo $A-$HOME-$PWD', {env}}}:stdout())")), "1--/");
     assert_eq!(says("print(init.exec{'env', clear_env=true, env={A='1'}, stdout='pipe'}:stdout())"), "A=1");
     assert_eq!(says("print(init.exec{'cat', input='words', stdout='pipe'}:stdout())"), "words");
-    let talk = "local c = init.exec{'cat', stdin='pipe', stdout='pipe'} c:write('a') c:write('b') c:close() print(c:stdout())";
+    let talk =
+        "local c = init.exec{'cat', stdin='pipe', stdout='pipe'} c:write('a') c:write('b') c:close() print(c:stdout())";
     assert_eq!(says(talk), "ab");
 }
 
@@ -153,13 +160,19 @@ fn exec_as_another_user_needs_one_that_is_there() {
     insta::assert_snapshot!(fails("init.exec{'true', user='no-such-user'}"), @"moonswarm-init: init:2: user `no-such-user` is not in /etc/passwd: use a name from there or a number");
     let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     if root {
-        assert_eq!(says("print(init.exec{'sh', '-c', 'id -u; id -g; id -G', user='1234:77', stdout='pipe'}:stdout())"), "1234\n77\n77");
+        assert_eq!(
+            says("print(init.exec{'sh', '-c', 'id -u; id -g; id -G', user='1234:77', stdout='pipe'}:stdout())"),
+            "1234\n77\n77"
+        );
     }
 }
 
 #[test]
 fn a_child_s_pid_is_its_own() {
-    assert_eq!(says("local c = init.exec{'sh', '-c', 'echo $$', stdout='pipe'} print(tonumber(c:stdout()) == c:pid())"), "true");
+    assert_eq!(
+        says("local c = init.exec{'sh', '-c', 'echo $$', stdout='pipe'} print(tonumber(c:stdout()) == c:pid())"),
+        "true"
+    );
 }
 
 #[test]
@@ -181,14 +194,19 @@ fn of_too_much_output_the_end_is_kept_and_the_rest_counted() {
 
 #[test]
 fn output_is_in_the_log_line_by_line_and_can_still_be_asked_for() {
-    let ended = run("local c = init.exec{'sh', '-c', 'echo one; printf two; echo three >&2', name='web'} c:wait() print(c:stdout())");
+    let ended = run(
+        "local c = init.exec{'sh', '-c', 'echo one; printf two; echo three >&2', name='web'} c:wait() print(c:stdout())",
+    );
     assert_eq!(ended.stdout, "web | one\nweb | two\none\ntwo\n");
     assert_eq!(ended.stderr, "web | three\n");
 }
 
 #[test]
 fn status_is_the_exit_code_or_the_signal() {
-    assert_eq!(says("print(init.exec('sh', '-c', 'exit 3'):status(), init.exec('sh', '-c', 'kill -TERM $$'):status())"), "3\t15");
+    assert_eq!(
+        says("print(init.exec('sh', '-c', 'exit 3'):status(), init.exec('sh', '-c', 'kill -TERM $$'):status())"),
+        "3\t15"
+    );
 }
 
 #[test]
@@ -201,7 +219,10 @@ fn status_of_one_coroutine_does_not_keep_another_from_pid_and_kill() {
 
 #[test]
 fn kill_of_a_child_is_sigkill_and_returns_9_then_nil() {
-    assert_eq!(says("local c = init.exec('sleep', 60) print(c:kill()) c:wait() print(c:kill(), c:running())"), "9\nnil\tfalse");
+    assert_eq!(
+        says("local c = init.exec('sleep', 60) print(c:kill()) c:wait() print(c:kill(), c:running())"),
+        "9\nnil\tfalse"
+    );
     assert_eq!(says("local c = init.exec('sleep', 60) print(c:kill('SIGTERM'), c:status())"), "15\t15");
 }
 
@@ -226,10 +247,15 @@ fn stop_asks_first_and_kills_after_the_grace() {
 
 #[test]
 fn a_child_is_ready_when_what_was_named_is_so() {
-    assert_eq!(says("print(init.exec{'sh', '-c', 'echo is up now; sleep 60', stdout='pipe'}:ready{line='up'})"), "true");
-    let by_function = "local n = 0 print(init.exec('sleep', 60):ready{fn=function() n += 1 return n == 3 end, every=0.01})";
+    assert_eq!(
+        says("print(init.exec{'sh', '-c', 'echo is up now; sleep 60', stdout='pipe'}:ready{line='up'})"),
+        "true"
+    );
+    let by_function =
+        "local n = 0 print(init.exec('sleep', 60):ready{fn=function() n += 1 return n == 3 end, every=0.01})";
     assert_eq!(says(by_function), "true");
-    let never = "print(init.exec('sleep', 60):ready{fn=function() return false, 'not yet' end, every=0.01, timeout=0.05})";
+    let never =
+        "print(init.exec('sleep', 60):ready{fn=function() return false, 'not yet' end, every=0.01, timeout=0.05})";
     assert_eq!(says(never), "nil\t'sleep' is not ready: not yet");
     let ended = "print(init.exec('true'):ready{line='up'})";
     assert_eq!(says(ended), "nil\t'true' is not ready: it has ended; before that: no line had 'up' in it");
@@ -264,7 +290,10 @@ fn readiness_is_asked_over_http_tcp_and_unix_sockets() {
 
 #[test]
 fn signals_have_their_numbers() {
-    assert_eq!(says("print(init.signal.SIGHUP, init.signal.SIGKILL, init.signal.SIGTERM, init.signal.SIGSYS)"), "1\t9\t15\t31");
+    assert_eq!(
+        says("print(init.signal.SIGHUP, init.signal.SIGKILL, init.signal.SIGTERM, init.signal.SIGSYS)"),
+        "1\t9\t15\t31"
+    );
     assert_eq!(says("local n = 0 for name in init.signal do n += 1 end print(n >= 29)"), "true");
 }
 

@@ -13,7 +13,9 @@ fn a_service_that_ends_is_started_again_and_the_supervisor_stays_for_it() {
 
 #[test]
 fn on_failure_does_not_repeat_a_success_and_never_repeats_nothing() {
-    let once = run("init.service{name='a', restart='on-failure', 'echo', 'one'} init.service{name='b', restart='never', 'sh', '-c', 'echo two; exit 4'}");
+    let once = run(
+        "init.service{name='a', restart='on-failure', 'echo', 'one'} init.service{name='b', restart='never', 'sh', '-c', 'echo two; exit 4'}",
+    );
     let mut lines: Vec<_> = once.stdout.lines().collect();
     lines.sort_unstable();
     assert_eq!((lines, once.code), (vec!["a | one", "b | two"], 4), "{once:?}");
@@ -21,7 +23,9 @@ fn on_failure_does_not_repeat_a_success_and_never_repeats_nothing() {
 
 #[test]
 fn retries_have_an_end_and_the_pauses_between_grow() {
-    let ended = run("init.service{name='web', restart='on-failure', retries=3, backoff={first=0.01, factor=3}, 'sh', '-c', 'exit 3'}");
+    let ended = run(
+        "init.service{name='web', restart='on-failure', retries=3, backoff={first=0.01, factor=3}, 'sh', '-c', 'exit 3'}",
+    );
     insta::assert_snapshot!(ended.stderr.trim_end(), @r"
     moonswarm-init: service 'web' ended with code 3; starts again in 0.01 s
     moonswarm-init: service 'web' ended with code 3; starts again in 0.03 s
@@ -53,7 +57,9 @@ fn a_service_starts_when_those_before_it_are_ready_and_stops_before_them() {
 
 #[test]
 fn what_never_becomes_ready_keeps_back_those_after_it() {
-    let ended = run("init.service{name='db', restart='never', ready={line='up'}, 'false'} init.service{name='web', after={'db'}, 'echo', 'started'}");
+    let ended = run(
+        "init.service{name='db', restart='never', ready={line='up'}, 'false'} init.service{name='web', after={'db'}, 'echo', 'started'}",
+    );
     assert_eq!(ended.stdout, "", "{ended:?}");
     assert!(ended.stderr.contains("service 'web' does not start: 'db' is failed"), "{ended:?}");
     assert_eq!(ended.code, 1);
@@ -90,7 +96,9 @@ fn what_a_service_left_in_its_group_goes_with_it() {
 
 #[test]
 fn the_main_service_s_end_is_the_end() {
-    let ended = run("init.service{name='side', 'sleep', '1000'} init.service{name='main', main=true, restart='never', 'sh', '-c', 'exit 6'}");
+    let ended = run(
+        "init.service{name='side', 'sleep', '1000'} init.service{name='main', main=true, restart='never', 'sh', '-c', 'exit 6'}",
+    );
     assert_eq!(ended.code, 6, "{ended:?}");
     let script = Running::start(
         "init.service{name='main', main=true, ready={line='up'}, 'sh', '-c', 'trap \"exit 7\" TERM; echo up; while :; do sleep 0.05; done'}",

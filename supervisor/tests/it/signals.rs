@@ -134,7 +134,8 @@ fn on_with_nothing_gives_it_back_and_forward_hands_it_on() {
 
 #[test]
 fn when_the_script_ends_its_children_are_asked_to_end_first() {
-    let ended = run("local c = init.exec('sh', '-c', 'trap \"echo bye; exit\" TERM; echo up; while :; do sleep 0.05; done')
+    let ended =
+        run("local c = init.exec('sh', '-c', 'trap \"echo bye; exit\" TERM; echo up; while :; do sleep 0.05; done')
         c:ready{line='up'} return 6");
     assert_eq!((ended.stdout.as_str(), ended.code), ("up\nbye\n", 6), "{ended:?}");
 }
