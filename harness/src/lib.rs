@@ -2,13 +2,14 @@
 //!
 //! The harness runs the product's programs as programs and sees only their public faces. [`laptop`] is the stack without
 //! Docker (`cargo xtask dev`, process-level tests); [`e2e`] runs the scenarios on the real Swarm nodes of [`rig`];
-//! [`mod@bench`] measures. All stand on the local [`cloud`].
+//! [`mod@bench`] measures; [`init_cases`] tries the supervisor as the first process of containers. All stand on the local [`cloud`].
 
 pub mod bench;
 pub mod client;
 pub mod cloud;
 pub mod conformance;
 pub mod e2e;
+pub mod init_cases;
 pub mod laptop;
 pub mod load;
 pub mod local;

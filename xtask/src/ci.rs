@@ -32,6 +32,7 @@ pub(crate) fn run(options: &CiOptions) -> Result<()> {
         ("docs", docs),
         ("dependencies", dependencies),
         ("fuzz", crate::fuzz::smoke),
+        ("init cases", init_cases),
     ];
     checks.push(if options.no_e2e { ("e2e", || Ok(Some("left out by --no-e2e"))) } else { ("e2e", e2e) });
 
@@ -93,6 +94,14 @@ fn dependencies() -> Result<Option<&'static str>> {
         return Ok(Some("cargo-deny is not installed (`cargo install cargo-deny --locked`)"));
     }
     shell::run(&["deny", "--offline", "check", "bans", "licenses", "sources"])?;
+    Ok(None)
+}
+
+fn init_cases() -> Result<Option<&'static str>> {
+    if !crate::init_cases::has_engine() {
+        return Ok(Some("no Docker engine answers"));
+    }
+    shell::run(&["xtask", "init-cases"])?;
     Ok(None)
 }
 

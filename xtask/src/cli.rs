@@ -31,11 +31,13 @@ pub(crate) enum Command {
     /// Run one of them (started by `sandbox-cases` itself).
     #[command(hide = true)]
     SandboxCase,
+    /// Try the supervisor as the first process of containers, side by side with tini and dumb-init.
+    InitCases,
     /// Measure: other servers with the same rule, the sandbox alone, density, neighbours, swaps, a busy machine.
     Bench(BenchOptions),
     /// What is installed, reachable and wrong on this machine, and what mends it.
     Doctor(DoctorOptions),
-    /// What CI runs: format, lints, tests, docs, dependency checks, fuzz targets, e2e.
+    /// What CI runs: format, lints, tests, docs, dependency checks, fuzz targets, init cases, e2e.
     Ci(CiOptions),
     /// Clean up after an e2e run when its process is gone (started by `e2e` itself).
     #[command(hide = true)]

@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask dev | cloud | conformance | provision | e2e | bench | sandbox-cases | doctor | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | cloud | conformance | provision | e2e | bench | sandbox-cases | init-cases | doctor | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod bench;
@@ -12,6 +12,7 @@ mod dev_watch;
 mod doctor;
 mod e2e;
 mod fuzz;
+mod init_cases;
 mod provision;
 mod sandbox_cases;
 mod shell;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::Ci(options) => report(ci::run(&options)),
         Command::Doctor(options) => report_code(doctor::run(&options)),
         Command::Provision(options) => provision::run(options),
+        Command::InitCases => init_cases::run(),
         Command::SandboxCases(options) => sandbox_cases::run(&options),
         Command::SandboxCase => report(containment::library::serve()),
         Command::E2eReaper(options) => e2e::reaper(&options),

@@ -39,16 +39,43 @@ pub(super) async fn fetch(cache: &Path) -> Result<PathBuf> {
     let mut download = Command::new("apt-get");
     download.current_dir(&folder).arg("download").args(&missing);
     run(download).await?;
-    for entry in fs_err::read_dir(&folder)? {
+    unpack_all(&folder, &tree).await?;
+    Ok(tree)
+}
+
+/// Fetches one package that has no others beside the C library, and gives the folder with its files, `cache/deb-NAME`.
+///
+/// # Errors
+/// The host has no `apt-get` or `dpkg-deb`, or the package can't be fetched.
+pub async fn unpack(package: &str, cache: &Path) -> Result<PathBuf> {
+    let folder = cache.join(format!("deb-{package}"));
+    let tree = folder.join("tree");
+    if tree.join(COMPLETE).exists() {
+        return Ok(tree);
+    }
+    if folder.exists() {
+        fs_err::remove_dir_all(&folder)?;
+    }
+    fs_err::create_dir_all(&tree)?;
+    let mut download = Command::new("apt-get");
+    download.current_dir(&folder).args(["download", package]);
+    run(download).await?;
+    unpack_all(&folder, &tree).await?;
+    Ok(tree)
+}
+
+/// Unpacks every package in `folder` into `tree`.
+async fn unpack_all(folder: &Path, tree: &Path) -> Result<()> {
+    for entry in fs_err::read_dir(folder)? {
         let package = entry?.path();
         if package.extension().is_some_and(|extension| extension == "deb") {
             let mut unpack = Command::new("dpkg-deb");
-            unpack.arg("-x").arg(&package).arg(&tree);
+            unpack.arg("-x").arg(&package).arg(tree);
             run(unpack).await?;
         }
     }
     fs_err::write(tree.join(COMPLETE), "")?;
-    Ok(tree)
+    Ok(())
 }
 
 async fn run(mut command: Command) -> Result<String> {
@@ -57,7 +84,11 @@ async fn run(mut command: Command) -> Result<String> {
     let output = tokio::time::timeout(STEP_DEADLINE, running)
         .await
         .with_context(|| format!("{words} is not done after {STEP_DEADLINE:?}"))?
-        .with_context(|| format!("run {words}: this host has no Docker programs to make nodes of, and no apt to fetch them with; install the Docker engine"))?;
+        .with_context(|| {
+            format!(
+                "run {words}: this host lacks programs, and has no apt to fetch them with; install the Docker engine"
+            )
+        })?;
     if !output.status.success() {
         bail!("{words} failed ({}):\n{}", output.status, String::from_utf8_lossy(&output.stderr).trim());
     }

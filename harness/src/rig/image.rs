@@ -1,10 +1,11 @@
 //! Images of the product: one static program on nothing (`FROM scratch`), as production would run it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 
 use super::archive::{ImageArchive, Layer, Start, sha256};
+use super::closure::Trees;
 
 /// Whom the program runs as: the number that distroless images use for "nonroot".
 pub(super) const USER: u32 = 65532;
@@ -55,6 +56,27 @@ pub fn product_image(name: &str, program: &Path, revision: &str) -> Result<Image
         ],
     };
     ImageArchive::new(&format!("localhost/{name}"), None, layer.finish()?, &start)
+}
+
+/// Makes the image `localhost/init-cases:CONTENT` of programs by their place in it, and of the libraries they need.
+///
+/// # Errors
+/// A program can't be read, or one of its libraries is missing.
+pub fn init_image(programs: &[(String, PathBuf)]) -> Result<ImageArchive> {
+    let mut layer = Layer::new();
+    for (folder, mode) in [("/bin", 0o755), ("/dev", 0o755), ("/proc", 0o755), ("/sys", 0o755), ("/tmp", 0o1777)] {
+        layer.folder(folder, mode)?;
+    }
+    let trees = Trees::host();
+    let files: Vec<PathBuf> = programs.iter().map(|(_, file)| file.clone()).collect();
+    for (link, target) in [("/lib", "usr/lib"), ("/lib64", "usr/lib64")] {
+        layer.link(link, target)?;
+    }
+    for (place, file) in programs.iter().cloned().chain(trees.libraries(&files)?) {
+        layer.file(&place, 0o755, &fs_err::read(file)?)?;
+    }
+    let start = Start { labels: vec![("moonswarm.image".to_owned(), "init-cases".to_owned())], ..Start::default() };
+    ImageArchive::new("localhost/init-cases", None, layer.finish()?, &start)
 }
 
 /// Whether an ELF program asks for a dynamic linker: it has a program header of type `PT_INTERP` (`man 5 elf`).

@@ -31,10 +31,11 @@ mod static_build;
 
 pub use archive::ImageArchive;
 pub use capture::capture;
+pub use debs::unpack;
 pub use deployment::{Deployment, Endpoint};
 pub use engine::{Engine, NoEngine};
 pub use facts::{Facts, Presence};
-pub use image::product_image;
+pub use image::{init_image, product_image};
 pub use machines::DockerMachines;
 pub use network::Network;
 pub use node::Node;

@@ -33,6 +33,10 @@ impl Program {
     pub const EXECUTOR: Self = Self { package: "executor", binary: "moonswarm-executor", kind: "--bin" };
     /// `moonswarm-manager`.
     pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager", kind: "--bin" };
+    /// `moonswarm-init`, the first process of containers.
+    pub const INIT: Self = Self { package: "supervisor", binary: "moonswarm-init", kind: "--bin" };
+    /// `probe`, which misbehaves in containers under it.
+    pub const PROBE: Self = Self { package: "supervisor", binary: "probe", kind: "--example" };
     /// `loadgen`, the load generator of the benchmarks.
     pub const LOADGEN: Self = Self { package: "loadgen", binary: "loadgen", kind: "--bin" };
     /// `cost`, which measures the sandbox without HTTP around it.

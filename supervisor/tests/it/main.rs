@@ -1,0 +1,10 @@
+//! The program as a process: what a script asks for and what comes of it.
+//!
+//! Here it is no first process but adopts orphans all the same. Inside containers, as the first one, it is tried by
+//! `cargo xtask init-cases`.
+
+mod api;
+mod reference;
+mod services;
+mod signals;
+mod support;
