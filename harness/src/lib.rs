@@ -8,6 +8,7 @@ pub mod bench;
 pub mod client;
 pub mod cloud;
 pub mod e2e;
+pub mod fleet;
 pub mod laptop;
 pub mod load;
 pub mod process;

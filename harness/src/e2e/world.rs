@@ -253,6 +253,14 @@ impl World {
         self.deployment.plan(product).await
     }
 
+    /// The executors that answer `/readyz` with 200 now, as `HOST:PORT`.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub(super) async fn ready_executors(&self) -> Result<Vec<String>> {
+        self.deployment.ready_executors().await
+    }
+
     /// The product on its nodes.
     pub(super) fn deployment(&self) -> &Deployment {
         &self.deployment

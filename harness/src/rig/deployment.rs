@@ -48,6 +48,7 @@ pub struct Deployment {
     executors: usize,
     manager_url: String,
     log: PathBuf,
+    client: reqwest::Client,
 }
 
 impl Deployment {
@@ -56,6 +57,7 @@ impl Deployment {
     /// # Errors
     /// The deployment fails; the error says why.
     pub async fn create(nodes: &Nodes, product: &Product, images: &[ImageArchive], log: &Path) -> Result<Self> {
+        install_crypto();
         let swarm = nodes.manager().docker().clone();
         let deployment = Self {
             members: members(nodes, &swarm).await?,
@@ -65,6 +67,7 @@ impl Deployment {
             executors: usize::from(product.settings.executor.replicas),
             manager_url: format!("http://{}:{}", nodes.manager().address(), product.settings.manager.port),
             log: log.to_owned(),
+            client: reqwest::Client::builder().build().context("make an HTTP client")?,
         };
         deployment.apply(product, images).await?;
         Ok(deployment)
@@ -170,11 +173,9 @@ impl Deployment {
     /// # Errors
     /// They don't within `deadline`; the error tells the last state of each task, with the errors that Swarm gives.
     pub async fn until_ready(&self, deadline: Duration) -> Result<Vec<Endpoint>> {
-        install_crypto();
-        let client = reqwest::Client::builder().build().context("make an HTTP client")?;
         let patience = Patience::new(format!("the manager and {} executors are ready", self.executors), deadline);
         loop {
-            match self.all_ready(&client).await {
+            match self.all_ready().await {
                 Ok(executors) => return Ok(executors),
                 Err(last) => patience.again(last).await?,
             }
@@ -182,15 +183,27 @@ impl Deployment {
     }
 
     /// The executors if all of them and the manager are ready; otherwise who is not.
-    async fn all_ready(&self, client: &reqwest::Client) -> Result<Vec<Endpoint>, String> {
+    async fn all_ready(&self) -> Result<Vec<Endpoint>, String> {
         let executors = self.executors().await.map_err(|error| format!("{error:#}"))?;
         if executors.len() != self.executors {
             return Err(format!("{} executors run; tasks:\n{}", executors.len(), self.task_states().await));
         }
         let urls = executors.iter().map(|executor| &executor.url).chain([&self.manager_url]);
-        let looks: Vec<_> = urls.map(|url| ready(client.clone(), format!("{url}/readyz"))).collect();
+        let looks: Vec<_> = urls.map(|url| ready(self.client.clone(), format!("{url}/readyz"))).collect();
         let unready: Vec<String> = join_all(looks).await.into_iter().filter_map(Result::err).collect();
         if unready.is_empty() { Ok(executors) } else { Err(unready.join(", ")) }
+    }
+
+    /// The executors that are ready now, as `HOST:PORT`; their number says nothing.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub async fn ready_executors(&self) -> Result<Vec<String>> {
+        let urls: Vec<String> = self.executors().await?.into_iter().map(|executor| executor.url).collect();
+        let looks = urls.iter().map(|url| ready(self.client.clone(), format!("{url}/readyz")));
+        let ready = join_all(looks).await;
+        let both = urls.iter().zip(ready).filter(|(_, ready)| ready.is_ok());
+        Ok(both.map(|(url, _)| url.trim_start_matches("http://").to_owned()).collect())
     }
 
     /// Kills the container of a task, as a crash would. Swarm starts another task.
