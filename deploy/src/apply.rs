@@ -43,6 +43,15 @@ struct Step {
     spec: Value,
 }
 
+/// A service that has its spec.
+struct Given {
+    id: String,
+    spec: Value,
+    /// Start of the update that it showed before.
+    before: Option<String>,
+    changed: bool,
+}
+
 /// What stays the same over the steps of one deployment.
 struct Course<'l> {
     lock: &'l Lock<'l>,
@@ -89,7 +98,8 @@ impl Session<'_> {
         }
         (self.report)(phase.done(format!("{made} secrets and configs made")));
 
-        let steps = desired.services.into_iter().map(|it| Step { name: it.name, role: it.role.to_owned(), spec: it.spec });
+        let steps =
+            desired.services.into_iter().map(|it| Step { name: it.name, role: it.role.to_owned(), spec: it.spec });
         let (deadline, canary) = (product.settings.deadline, product.settings.canary.clone());
         let course = Course { lock, ids, deadline, canary };
         let changed = self.bring(steps.collect(), &course).await?;
@@ -164,7 +174,8 @@ impl Session<'_> {
         // The manager first: the order in which a rollback goes through them.
         live.sort_by_key(|service| service.label(LABEL_ROLE) != Some(crate::product::MANAGER));
         let services = live.into_iter().map(|service| service.spec).collect();
-        let record = Record { number: 0, at: String::new(), revision: revision.to_owned(), by: who.holder.clone(), services };
+        let record =
+            Record { number: 0, at: String::new(), revision: revision.to_owned(), by: who.holder.clone(), services };
         let deployment = history::write(self.cluster.swarm(), self.stack, record).await?;
         // Rubbish that stays for once harms nobody.
         if let Err(err) = self.prune_locked().await {
@@ -187,7 +198,8 @@ impl Session<'_> {
             "Labels": { LABEL_STACK: self.stack, LABEL_KEPT: "file" },
             "Data": data_encoding::BASE64.encode(&file.content),
         });
-        let created = self.cluster.swarm().post::<Created>(&format!("/{}/create", file.kind.path()), &spec, soon()).await;
+        let created =
+            self.cluster.swarm().post::<Created>(&format!("/{}/create", file.kind.path()), &spec, soon()).await;
         let created = created.map_err(DeployError::swarm(format!("make `{}`", file.name)))?;
         known.insert(file.name.clone(), created.id);
         Ok(1)
@@ -229,7 +241,8 @@ impl Session<'_> {
         let back = async {
             for service in before.iter().rev() {
                 let phase = Phase::begin("back");
-                let (name, role) = (service.name().to_owned(), service.label(LABEL_ROLE).unwrap_or_default().to_owned());
+                let (name, role) =
+                    (service.name().to_owned(), service.label(LABEL_ROLE).unwrap_or_default().to_owned());
                 let step = Step { name, role, spec: service.spec.clone() };
                 let was_changed = self.settle(&step, course).await?;
                 let what = if was_changed { "is what it was" } else { "is what it was, by Swarm or untouched" };
@@ -248,10 +261,10 @@ impl Session<'_> {
         let begun = Instant::now();
         let mut changed = false;
         for _ in 0..SUPERSEDED_MAX {
-            let (sent, before, is_new) = self.give(step, course).await?;
-            changed |= is_new;
-            let watch = Watch::new(&sent, before);
-            if self.converge(step, watch, &sent.id, begun, course.deadline).await? {
+            let given = self.give(step, course).await?;
+            changed |= given.changed;
+            let watch = Watch::new(&given.spec, given.before);
+            if self.converge(step, watch, &given.id, begun, course.deadline).await? {
                 return Ok(changed);
             }
             // A rolling activation, most likely: its rules are kept, and the wait goes on.
@@ -260,10 +273,8 @@ impl Session<'_> {
         Err(self.trouble(step, "is changed by somebody else again and again; let one of you wait"))
     }
 
-    /// Gives a service its spec: the service then, the start of the update that it showed before, and whether it had to
-    /// be changed.
-    async fn give(&self, step: &Step, course: &Course<'_>) -> Result<(Service, Option<String>, bool), DeployError> {
-        let swarm = self.cluster.swarm();
+    /// Gives a service its spec, unless it has it.
+    async fn give(&self, step: &Step, course: &Course<'_>) -> Result<Given, DeployError> {
         let failed = |err| DeployError::swarm(format!("change service `{}`", step.name))(err);
         let mut last = None;
         for attempt in 0..ATTEMPTS {
@@ -275,8 +286,10 @@ impl Session<'_> {
             // in the same way.
             let tried = self.give_once(step, course).await?;
             match tried {
-                Ok((id, before, changed)) => {
-                    return Ok((service(swarm, &id).await.map_err(failed)?, before, changed || attempt > 0));
+                Ok(mut given) => {
+                    // An earlier answer was lost.
+                    given.changed |= attempt > 0;
+                    return Ok(given);
                 }
                 Err(err) if err.is_out_of_sequence() || err.is_transient() => {
                     tracing::debug!(service = step.name, attempt, %err, "the service is changed again");
@@ -288,11 +301,7 @@ impl Session<'_> {
         Err(last.map_or_else(|| self.trouble(step, "could not be changed"), failed))
     }
 
-    async fn give_once(
-        &self,
-        step: &Step,
-        course: &Course<'_>,
-    ) -> Result<Result<(String, Option<String>, bool), EngineError>, DeployError> {
+    async fn give_once(&self, step: &Step, course: &Course<'_>) -> Result<Result<Given, EngineError>, DeployError> {
         let swarm = self.cluster.swarm();
         let live = match crate::model::services(swarm).await {
             Ok(all) => all.into_iter().find(|it| it.name() == step.name),
@@ -305,21 +314,27 @@ impl Session<'_> {
         let missing = spec::resolve(&mut wanted, &course.ids);
         if !missing.is_empty() {
             let names = missing.join("`, `");
-            return Err(self.trouble(step, &format!("reads `{names}`, which this Swarm does not have (any more); deploy again")));
+            return Err(self
+                .trouble(step, &format!("reads `{names}`, which this Swarm does not have (any more); deploy again")));
         }
         let Some(live) = live else {
             let created = swarm.post::<Created>("/services/create", &wanted, soon()).await;
-            return Ok(created.map(|created| (created.id, None, true)));
+            return Ok(created.map(|created| Given { id: created.id, spec: wanted, before: None, changed: true }));
         };
         if live.label(LABEL_STACK).is_some_and(|stack| stack != self.stack) {
             return Err(self.trouble(step, "belongs to another stack; rename one of them"));
         }
         let before = live.update_status.and_then(|status| status.started_at);
         if diff::changes(&live.spec, &wanted).is_empty() {
-            return Ok(Ok((live.id, before, false)));
+            return Ok(Ok(Given { id: live.id, spec: wanted, before, changed: false }));
         }
         let path = format!("/services/{}/update?version={}", segment(&live.id), live.version.index);
-        Ok(swarm.post::<Value>(&path, &wanted, soon()).await.map(|_| (live.id, before, true)))
+        Ok(swarm.post::<Value>(&path, &wanted, soon()).await.map(|_| Given {
+            id: live.id,
+            spec: wanted,
+            before,
+            changed: true,
+        }))
     }
 
     /// Waits until all tasks run with the spec; false if somebody gave the service another one.

@@ -72,7 +72,9 @@ pub enum DeployError {
         message: String,
     },
     /// Somebody took the lock over while we were away.
-    #[error("the lock of stack `{0}` was taken over by somebody else, so this deployment stopped; look at `deploy status`")]
+    #[error(
+        "the lock of stack `{0}` was taken over by somebody else, so this deployment stopped; look at `deploy status`"
+    )]
     LockLost(String),
     /// A service did not come to what it should be.
     #[error("service `{service}` {trouble}")]
@@ -98,14 +100,18 @@ pub enum DeployError {
         err: Box<DeployError>,
     },
     /// The first deployment of a stack failed.
-    #[error("nothing ran before, so there is nothing to go back to; the services are left for you to look at (`deploy status`). The deployment failed because")]
+    #[error(
+        "nothing ran before, so there is nothing to go back to; the services are left for you to look at (`deploy status`). The deployment failed because"
+    )]
     NothingBefore {
         /// Why.
         #[source]
         err: Box<DeployError>,
     },
     /// The deployment failed, and so did the way back.
-    #[error("the deployment failed ({failure}), and going back failed too; both versions may run, see `deploy status`; then run `deploy apply` or `deploy rollback`")]
+    #[error(
+        "the deployment failed ({failure}), and going back failed too; both versions may run, see `deploy status`; then run `deploy apply` or `deploy rollback`"
+    )]
     HalfWay {
         /// Why the deployment failed.
         failure: String,
@@ -122,7 +128,9 @@ pub enum DeployError {
         kept: String,
     },
     /// A record that can't be read.
-    #[error("the record of deployment {0} can't be read; it was written by another program, remove the config if it is none of yours")]
+    #[error(
+        "the record of deployment {0} can't be read; it was written by another program, remove the config if it is none of yours"
+    )]
     BadRecord(u64),
     /// A name in a command.
     #[error("{0}")]

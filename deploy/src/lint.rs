@@ -40,7 +40,9 @@ pub(crate) struct Facts<'a> {
 pub(crate) fn faults(facts: &Facts) -> Vec<String> {
     let mut faults = Vec::new();
     for (node, reason) in facts.unreachable {
-        faults.push(format!("the engine of node `{node}` can't be reached ({reason}); start it, or take the node out of the list"));
+        faults.push(format!(
+            "the engine of node `{node}` can't be reached ({reason}); start it, or take the node out of the list"
+        ));
     }
     for found in facts.found {
         engine(found, &mut faults);
@@ -129,14 +131,17 @@ fn files(desired: &Desired, faults: &mut Vec<String>) {
         if bytes == 0 {
             faults.push(format!("{what} `{name}` is empty; put its content into the secrets' folder"));
         } else if bytes >= most {
-            faults.push(format!("{what} `{name}` has {bytes} bytes, Swarm takes less than {most}; is it the right file?"));
+            faults.push(format!(
+                "{what} `{name}` has {bytes} bytes, Swarm takes less than {most}; is it the right file?"
+            ));
         }
     }
 }
 
 fn service(facts: &Facts, name: &str, wanted: &Value, faults: &mut Vec<String>) {
     let placement = &wanted["TaskTemplate"]["Placement"];
-    let constraints: Vec<&str> = placement["Constraints"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let constraints: Vec<&str> =
+        placement["Constraints"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let takes = |member: &&SwarmNode| {
         let role = member.spec["Role"].as_str().unwrap_or_default();
         // The others (labels, names) are left to Swarm: a task that no node takes is told while converging.
@@ -150,7 +155,8 @@ fn service(facts: &Facts, name: &str, wanted: &Value, faults: &mut Vec<String>) 
     let replicas = spec::replicas(wanted);
     let starts_first = wanted["UpdateConfig"]["Order"] == "start-first";
     let ports = wanted["EndpointSpec"]["Ports"].as_array().into_iter().flatten();
-    let fixed: Vec<u64> = ports.filter(|port| port["PublishMode"] == "host").filter_map(|port| port["PublishedPort"].as_u64()).collect();
+    let fixed: Vec<u64> =
+        ports.filter(|port| port["PublishMode"] == "host").filter_map(|port| port["PublishedPort"].as_u64()).collect();
 
     if nodes == 0 {
         faults.push(format!("no node that is ready and active may run service `{name}` ({})", constraints.join(", ")));

@@ -32,13 +32,20 @@ impl Session<'_> {
         drained
     }
 
-    async fn drain_locked(&self, node: &str, back: bool, deadline: Duration, lock: &Lock<'_>) -> Result<(), DeployError> {
+    async fn drain_locked(
+        &self,
+        node: &str,
+        back: bool,
+        deadline: Duration,
+        lock: &Lock<'_>,
+    ) -> Result<(), DeployError> {
         let swarm = self.cluster.swarm();
         let ask = || DeployError::swarm(format!("drain node `{node}`"));
         let all = nodes(swarm).await.map_err(ask())?;
         let find = |all: &[SwarmNode]| all.iter().find(|it| it.name() == node).cloned();
         let names = || all.iter().map(SwarmNode::name).collect::<Vec<_>>().join(", ");
-        let mut found = find(&all).ok_or_else(|| DeployError::Unknown(format!("the Swarm has no node `{node}`; it has {}", names())))?;
+        let mut found = find(&all)
+            .ok_or_else(|| DeployError::Unknown(format!("the Swarm has no node `{node}`; it has {}", names())))?;
         if !back {
             self.others_suffice(&found, &all).await?;
         }
@@ -65,12 +72,18 @@ impl Session<'_> {
                 Err(err) => chain(&err),
             };
             if begun.elapsed() > deadline {
-                let trouble = format!("is not complete without node `{node}` after {deadline:?}: {seen}; `deploy drain {node} --back` undoes it");
+                let trouble = format!(
+                    "is not complete without node `{node}` after {deadline:?}: {seen}; `deploy drain {node} --back` undoes it"
+                );
                 return Err(DeployError::Converge { service: service_name(self.stack, EXECUTOR), trouble });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let what = if back { "takes tasks again; `deploy rebalance` gives it some" } else { "runs no task of this stack any more" };
+        let what = if back {
+            "takes tasks again; `deploy rebalance` gives it some"
+        } else {
+            "runs no task of this stack any more"
+        };
         (self.report)(phase.done(format!("{node} {what}")));
         Ok(())
     }
@@ -102,7 +115,9 @@ impl Session<'_> {
         let name = leaving.name();
         let mut faults = Vec::new();
         if rest.is_empty() {
-            faults.push(format!("no other node is ready and active, so nothing would run; bring one up before draining `{name}`"));
+            faults.push(format!(
+                "no other node is ready and active, so nothing would run; bring one up before draining `{name}`"
+            ));
         }
         if leaving.is_manager() && leaving.is_active() && !rest.iter().any(|it| it.is_manager()) {
             faults.push(format!("`{name}` is the last active manager node, and the manager's service runs on one; activate another first"));
@@ -159,7 +174,7 @@ impl Session<'_> {
                 Err(err) => return Err(ask()(err)),
             }
             let before = found.update_status.and_then(|status| status.started_at);
-            self.follow(&found.id, &name, before, deadline).await?;
+            self.follow(&found.id, &name, Watch::new(&spec, before), deadline).await?;
             let now = tasks(swarm, &found.id).await.map_err(ask())?;
             (self.report)(phase.done(told(&self::spread(&members, &now))));
             return Ok(Applied { changed: vec![name], deployment });
@@ -167,11 +182,10 @@ impl Session<'_> {
         Err(DeployError::Converge { service: name, trouble: "is changed by somebody else again and again".to_owned() })
     }
 
-    async fn follow(&self, id: &str, name: &str, before: Option<String>, deadline: Duration) -> Result<(), DeployError> {
+    async fn follow(&self, id: &str, name: &str, mut watch: Watch, deadline: Duration) -> Result<(), DeployError> {
         let swarm = self.cluster.swarm();
         let ask = || DeployError::swarm(format!("look at service `{name}`"));
         let begun = Instant::now();
-        let mut watch = Watch::new(&service(swarm, id).await.map_err(ask())?, before);
         loop {
             let (found, now) = (service(swarm, id).await.map_err(ask())?, tasks(swarm, id).await.map_err(ask())?);
             let trouble = match watch.judge(&found, &now, begun.elapsed()) {

@@ -175,9 +175,8 @@ impl Product {
         let [_, _, feed_token, caller_token, public_keys] = self.files();
         // The manager's task runs on one of the manager nodes; executors follow the first that answers.
         let managers = nodes.iter().filter(|node| node.role == Role::Manager);
-        let feed = managers.map(|node| {
-            format!("http://{}", std::net::SocketAddr::new(node.address, self.settings.manager.port))
-        });
+        let feed = managers
+            .map(|node| format!("http://{}", std::net::SocketAddr::new(node.address, self.settings.manager.port)));
         let mut environment = vec![
             format!("MOONSWARM_LISTEN=0.0.0.0:{EXECUTOR_PORT}"),
             format!("MOONSWARM_STACK={}", self.stack),
@@ -206,7 +205,8 @@ impl Product {
         }
         // With start-first the old and the new tasks are on a node at the same time, and Swarm counts both: a limit of
         // only as many as should run there would leave every new task pending for ever.
-        let share = || (nodes.len() > 1 && settings.constraints.is_empty()).then(|| share(settings.replicas, nodes.len()) * 2);
+        let share =
+            || (nodes.len() > 1 && settings.constraints.is_empty()).then(|| share(settings.replicas, nodes.len()) * 2);
         if let Some(most) = settings.max_per_node.map(u64::from).or_else(share) {
             placement["MaxReplicas"] = json!(most);
         }
@@ -321,7 +321,11 @@ pub(crate) mod tests {
     fn old_and_new_executors_fit_on_the_nodes_together() {
         let spec = spec_of(EXECUTOR);
 
-        assert_eq!(spec["EndpointSpec"]["Ports"][0].get("PublishedPort"), None, "a fixed port would be held by the old task");
+        assert_eq!(
+            spec["EndpointSpec"]["Ports"][0].get("PublishedPort"),
+            None,
+            "a fixed port would be held by the old task"
+        );
         assert_eq!(spec["TaskTemplate"]["Placement"]["MaxReplicas"], 4);
     }
 }

@@ -68,7 +68,10 @@ impl Session<'_> {
             let path = format!("/images/json?{}", filter("label", &["moonswarm.program.digest"]));
             let images: Vec<Value> = member.engine().get(&path, soon()).await.map_err(on)?;
             let tags = images.iter().flat_map(|image| image["RepoTags"].as_array().into_iter().flatten());
-            for tag in tags.filter_map(Value::as_str).filter(|tag| !needed.contains(tag) && tag.starts_with("localhost/moonswarm-")) {
+            for tag in tags
+                .filter_map(Value::as_str)
+                .filter(|tag| !needed.contains(tag) && tag.starts_with("localhost/moonswarm-"))
+            {
                 count += removed(member.engine().delete(&format!("/images/{tag}"), soon()).await).map_err(on)?;
             }
         }

@@ -110,11 +110,12 @@ impl<'a> Session<'a> {
         let live = self.live().await?;
         let planned = desired.services.into_iter().map(|wanted| {
             let found = live.iter().find(|service| service.name() == wanted.name);
-            let changes = found.map_or_else(Vec::new, |found| {
-                diff::changes(&found.spec, &spec::over(&found.spec, wanted.spec))
-            });
+            let changes =
+                found.map_or_else(Vec::new, |found| diff::changes(&found.spec, &spec::over(&found.spec, wanted.spec)));
             let replaces = |change: &Change| {
-                ["TaskTemplate.ContainerSpec", "TaskTemplate.Resources", "EndpointSpec"].iter().any(|at| change.field.starts_with(at))
+                ["TaskTemplate.ContainerSpec", "TaskTemplate.Resources", "EndpointSpec"]
+                    .iter()
+                    .any(|at| change.field.starts_with(at))
             };
             let replaces_tasks = changes.iter().any(replaces);
             PlannedService { service: wanted.name, new: found.is_none(), replaces_tasks, changes }
@@ -129,17 +130,22 @@ impl<'a> Session<'a> {
     pub(crate) async fn preflight(&self, desired: &Desired) -> Result<(), DeployError> {
         let swarm = nodes(self.cluster.swarm()).await.map_err(DeployError::swarm("list nodes"))?;
         let services = self.all_services().await?;
-        let found: Vec<Found> = self.cluster.members().map(|member| {
-            let info = member.info();
-            Found {
-                node: member.node(),
-                id: &info.swarm.node_id,
-                api: member.api(),
-                os: &info.os,
-                architecture: &info.architecture,
-            }
-        }).collect();
-        let unreachable: Vec<_> = self.cluster.unreachable().iter().map(|(name, err)| (name.clone(), chain(err))).collect();
+        let found: Vec<Found> = self
+            .cluster
+            .members()
+            .map(|member| {
+                let info = member.info();
+                Found {
+                    node: member.node(),
+                    id: &info.swarm.node_id,
+                    api: member.api(),
+                    os: &info.os,
+                    architecture: &info.architecture,
+                }
+            })
+            .collect();
+        let unreachable: Vec<_> =
+            self.cluster.unreachable().iter().map(|(name, err)| (name.clone(), chain(err))).collect();
         let facts = Facts { desired, found: &found, unreachable: &unreachable, swarm: &swarm, services: &services };
         let faults = lint::faults(&facts);
         if faults.is_empty() { Ok(()) } else { Err(DeployError::Preflight(faults)) }
@@ -153,15 +159,22 @@ impl<'a> Session<'a> {
         let swarm = self.cluster.swarm();
         let look = async {
             let members = nodes(swarm).await?;
-            let name = |id: &str| members.iter().find(|member| member.id == id).map_or("no node", |member| member.name()).to_owned();
+            let name = |id: &str| {
+                members.iter().find(|member| member.id == id).map_or("no node", |member| member.name()).to_owned()
+            };
             let mut all = Vec::new();
             for service in services(swarm).await?.iter().filter(|it| it.label(LABEL_STACK) == Some(self.stack)) {
-                let mut rows: Vec<TaskStatus> = tasks(swarm, &service.id).await?.iter().filter(|task| task.is_wanted()).map(|task| TaskStatus {
-                    slot: task.slot,
-                    node: name(&task.node_id),
-                    state: task.status.state.clone(),
-                    reason: if task.runs() { String::new() } else { task.reason().to_owned() },
-                }).collect();
+                let mut rows: Vec<TaskStatus> = tasks(swarm, &service.id)
+                    .await?
+                    .iter()
+                    .filter(|task| task.is_wanted())
+                    .map(|task| TaskStatus {
+                        slot: task.slot,
+                        node: name(&task.node_id),
+                        state: task.status.state.clone(),
+                        reason: if task.runs() { String::new() } else { task.reason().to_owned() },
+                    })
+                    .collect();
                 rows.sort_by_key(|task| task.slot);
                 let update = service.update_status.as_ref();
                 all.push(ServiceStatus {
@@ -180,7 +193,12 @@ impl<'a> Session<'a> {
         };
         let (services, lock) = look.await.map_err(DeployError::swarm("tell what runs"))?;
         let deployments = self.records().await?;
-        Ok(Status { stack: self.stack.to_owned(), services, lock, deployments: deployments.into_iter().map(Into::into).collect() })
+        Ok(Status {
+            stack: self.stack.to_owned(),
+            services,
+            lock,
+            deployments: deployments.into_iter().map(Into::into).collect(),
+        })
     }
 
     /// Deployments that can be gone back to, newest first.

@@ -176,8 +176,8 @@ impl Settings {
         struct Stack {
             deploy: Option<Settings>,
         }
-        let stack: Stack = toml::from_str(text)
-            .map_err(|err| SettingsError::Form { file: file.to_owned(), err: Box::new(err) })?;
+        let stack: Stack =
+            toml::from_str(text).map_err(|err| SettingsError::Form { file: file.to_owned(), err: Box::new(err) })?;
         stack.deploy.ok_or_else(|| SettingsError::NoSection(file.to_owned()))
     }
 }

@@ -76,7 +76,11 @@ impl From<Record> for Deployment {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.services.is_empty() {
-            writeln!(f, "stack {} has no services on this Swarm; `cargo xtask deploy --stack {}` makes them", self.stack, self.stack)?;
+            writeln!(
+                f,
+                "stack {} has no services on this Swarm; `cargo xtask deploy --stack {}` makes them",
+                self.stack, self.stack
+            )?;
         }
         for service in &self.services {
             let ServiceStatus { service: name, revision, image, wanted, running, update, tasks, .. } = service;
@@ -112,7 +116,8 @@ mod tests {
             state: state.into(),
             reason: reason.into(),
         };
-        let deployment = |number| Deployment { number, at: "2026-01-01T00:00:00Z".into(), revision: "abc".into(), by: "ana".into() };
+        let deployment =
+            |number| Deployment { number, at: "2026-01-01T00:00:00Z".into(), revision: "abc".into(), by: "ana".into() };
         let status = Status {
             stack: "blue".into(),
             services: vec![ServiceStatus {

@@ -34,7 +34,9 @@ pub enum TunnelError {
         words: String,
     },
     /// It neither ended nor opened.
-    #[error("`ssh {destination}` made no tunnel within {OPEN_WITHIN:?}; is the machine up, and its port 22 open to you?")]
+    #[error(
+        "`ssh {destination}` made no tunnel within {OPEN_WITHIN:?}; is the machine up, and its port 22 open to you?"
+    )]
     Late {
         /// Where to.
         destination: String,

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::diff;
 use crate::model::{Service, Task};
 use crate::spec;
 
@@ -32,7 +33,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Watch {
     /// When the update before ours was started: while that is what the engine shows, ours has not begun.
     before: Option<String>,
-    /// The task template that was asked for, as the engine shows it.
+    /// The task template that was asked for.
     template: Value,
     unscheduled: BTreeMap<String, Duration>,
     /// Reasons that tasks gave, and which tasks did.
@@ -41,16 +42,17 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// `sent` is the service right after the update was taken; `before` the start of the last update it showed before.
-    pub(crate) fn new(sent: &Service, before: Option<String>) -> Self {
-        let template = comparable(&sent.spec["TaskTemplate"]);
+    /// `sent` is the spec that the service was given; `before` the start of the last update it showed before that.
+    pub(crate) fn new(sent: &Value, before: Option<String>) -> Self {
+        let template = sent["TaskTemplate"].clone();
         Self { before, template, unscheduled: BTreeMap::new(), failures: BTreeMap::new(), cause: None }
     }
 
     /// Judges the service and its tasks as seen at `now`, counted from any fixed moment.
     pub(crate) fn judge(&mut self, service: &Service, tasks: &[Task], now: Duration) -> Verdict {
-        let ours: Vec<&Task> = tasks.iter().filter(|task| comparable(&task.spec) == self.template).collect();
-        for task in ours.iter().filter(|task| matches!(task.status.state.as_str(), "failed" | "rejected" | "orphaned")) {
+        let ours: Vec<&Task> = tasks.iter().filter(|task| is_same(&task.spec, &self.template)).collect();
+        for task in ours.iter().filter(|task| matches!(task.status.state.as_str(), "failed" | "rejected" | "orphaned"))
+        {
             let reason: String = task.reason().chars().take(300).collect();
             if self.failures.contains_key(&reason) || self.failures.len() < FAILURES_MAX {
                 self.failures.entry(reason).or_default().insert(task.id.clone());
@@ -61,7 +63,7 @@ impl Watch {
         let status = service.update_status.as_ref();
         let status = status.filter(|status| self.before.is_none() || status.started_at != self.before);
         let (state, said) = status.map_or(("", ""), |status| (status.state.as_str(), status.message.as_str()));
-        let wanted = comparable(&service.spec["TaskTemplate"]) == self.template;
+        let wanted = is_same(&service.spec["TaskTemplate"], &self.template);
         if state == "rollback_started" {
             self.cause = Some(said.to_owned());
         }
@@ -70,8 +72,12 @@ impl Watch {
         let cause = self.cause.as_deref().unwrap_or(said);
         match (state, wanted) {
             ("rollback_completed", false) => return Verdict::Failed(self.told("was taken back by Swarm", cause)),
-            ("rollback_paused", false) => return Verdict::Failed(self.told("got stuck while Swarm took it back", cause)),
-            ("paused" | "rollback_paused", true) => return Verdict::Failed(self.told("was stopped half-way by Swarm", cause)),
+            ("rollback_paused", false) => {
+                return Verdict::Failed(self.told("got stuck while Swarm took it back", cause));
+            }
+            ("paused" | "rollback_paused", true) => {
+                return Verdict::Failed(self.told("was stopped half-way by Swarm", cause));
+            }
             ("rollback_started", false) => {
                 return Verdict::Underway { running, of, detail: "Swarm takes it back".to_owned() };
             }
@@ -119,19 +125,22 @@ impl Watch {
     }
 }
 
-/// What of a task template makes a new task: a changed placement moves none that stands where it may.
-fn comparable(template: &Value) -> Value {
-    let mut template = template.clone();
-    if let Some(fields) = template.as_object_mut() {
-        fields.retain(|name, _| matches!(name.as_str(), "ContainerSpec" | "Resources" | "ForceUpdate"));
-    }
-    template
+/// Whether a task of the template `seen` is one of the template `wanted`, past what Swarm fills in. Only what makes a new
+/// task counts: a changed placement moves none that stands where it may.
+fn is_same(seen: &Value, wanted: &Value) -> bool {
+    let forced = |template: &Value| template["ForceUpdate"].as_u64().unwrap_or(0);
+    let essence = |template: &Value| {
+        let mut template = template.clone();
+        if let Some(fields) = template.as_object_mut() {
+            fields.retain(|name, _| matches!(name.as_str(), "ContainerSpec" | "Resources"));
+        }
+        json!({ "TaskTemplate": template })
+    };
+    forced(seen) == forced(wanted) && diff::changes(&essence(seen), &essence(wanted)).is_empty()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn service(image: &str, status: Value) -> Service {
@@ -162,7 +171,7 @@ mod tests {
     }
 
     fn judge(service_now: &Service, tasks: &[Task]) -> Verdict {
-        Watch::new(&service("new", json!(null)), Some("t0".into())).judge(service_now, tasks, Duration::ZERO)
+        Watch::new(&service("new", json!(null)).spec, Some("t0".into())).judge(service_now, tasks, Duration::ZERO)
     }
 
     #[test]
@@ -171,7 +180,10 @@ mod tests {
         assert_eq!(judge(&service("new", json!(null)), &two("new")), Verdict::Settled);
         for (status, tasks) in [
             (status("updating"), two("new")),
-            (status("completed"), vec![task("1", "new", "running", "running"), task("2", "new", "running", "starting")]),
+            (
+                status("completed"),
+                vec![task("1", "new", "running", "running"), task("2", "new", "running", "starting")],
+            ),
             (json!(null), [two("new"), vec![task("3", "old", "running", "running")]].concat()),
             (json!(null), two("old")),
         ] {
@@ -181,7 +193,8 @@ mod tests {
 
     #[test]
     fn what_swarm_gave_up_is_failed_with_the_reasons() {
-        let tasks = [two("old"), vec![task("3", "new", "shutdown", "failed"), task("4", "new", "shutdown", "failed")]].concat();
+        let tasks =
+            [two("old"), vec![task("3", "new", "shutdown", "failed"), task("4", "new", "shutdown", "failed")]].concat();
         for (image, state, expected) in [
             ("old", "rollback_completed", "was taken back by Swarm; swarm says; 2 x `exit 1`"),
             ("old", "rollback_paused", "got stuck while Swarm took it back; swarm says; 2 x `exit 1`"),
@@ -197,13 +210,14 @@ mod tests {
     #[test]
     fn a_task_that_waits_for_a_node_is_a_failure_after_ten_seconds() {
         let now = service("new", status("updating"));
-        let mut watch = Watch::new(&now, None);
+        let mut watch = Watch::new(&now.spec, None);
         let mut waiting = vec![task("1", "new", "running", "pending"), task("2", "new", "running", "running")];
         waiting[0].status.err = "no suitable node (host-mode port already in use on 3 nodes)".into();
 
         assert!(matches!(watch.judge(&now, &waiting, Duration::from_secs(1)), Verdict::Underway { .. }));
         assert!(matches!(watch.judge(&now, &waiting, Duration::from_secs(11)), Verdict::Underway { .. }));
-        let expected = "has tasks that no node takes (1 wait): no suitable node (host-mode port already in use on 3 nodes)";
+        let expected =
+            "has tasks that no node takes (1 wait): no suitable node (host-mode port already in use on 3 nodes)";
         assert_eq!(watch.judge(&now, &waiting, Duration::from_secs(12)), Verdict::Failed(expected.into()));
     }
 }

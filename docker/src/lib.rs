@@ -238,7 +238,9 @@ impl Engine {
         let begun = Instant::now();
         let exchange = async {
             let connected = match &self.address {
-                Address::Unix(path) => UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
+                Address::Unix(path) => {
+                    UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
+                }
                 Address::Tcp(at) => TcpStream::connect(at).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
             };
             let stream = connected.map_err(|err| EngineError::Connect { address: self.address(), err })?;

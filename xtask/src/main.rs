@@ -1,9 +1,10 @@
-//! Developer commands: `cargo xtask dev | e2e | bench | sandbox-cases | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | deploy | e2e | bench | sandbox-cases | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod bench;
 mod ci;
 mod cli;
+mod deploy;
 mod dev;
 mod dev_log;
 mod dev_watch;
@@ -21,6 +22,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Dev(options) => report(dev::run(options)),
+        Command::Deploy(options) => deploy::run(&options),
         Command::E2e(options) => e2e::run(options),
         Command::Bench(options) => report(bench::run(&options)),
         Command::Ci(options) => report(ci::run(&options)),

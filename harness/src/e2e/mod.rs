@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use deploy::image::{Program, build_static, product_image};
 
-use crate::report::{Machine, Report, ScenarioReport, ScenarioStatus};
 use crate::programs::cargo;
+use crate::report::{Machine, Report, ScenarioReport, ScenarioStatus};
 use crate::rig::{Engine, NoEngine, NodeImage, Reaper, Run, reaper};
 use scenarios::Scenario;
 use world::{Images, World};

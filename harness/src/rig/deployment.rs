@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 use bollard::Docker;
 use bollard::models::{Task, TaskSpecContainerSpecConfigs, TaskState};
 use bollard::query_parameters::{
-    InspectServiceOptions, KillContainerOptions, ListContainersOptionsBuilder, ListNodesOptions, ListTasksOptionsBuilder,
+    InspectServiceOptions, KillContainerOptions, ListContainersOptionsBuilder, ListNodesOptions,
+    ListTasksOptionsBuilder,
 };
 use deploy::image::ImageArchive;
 use deploy::product::{EXECUTOR, MANAGER};

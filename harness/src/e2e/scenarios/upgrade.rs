@@ -47,11 +47,12 @@ async fn under_load<T>(world: &World, change: impl Future<Output = T>) -> Result
         }
     };
     let warm = async {
-        world.wait_for("callers are at work", async |_| {
-            let asked = fleet.requests();
-            if asked >= 1_000 { Ok(()) } else { Err(format!("{asked} requests")) }
-        })
-        .await?;
+        world
+            .wait_for("callers are at work", async |_| {
+                let asked = fleet.requests();
+                if asked >= 1_000 { Ok(()) } else { Err(format!("{asked} requests")) }
+            })
+            .await?;
         anyhow::Ok(change.await)
     };
     let changed = tokio::select! {
@@ -83,7 +84,8 @@ pub(super) async fn second_deploy_changes_nothing(world: &mut World) -> Result<(
 /// A rolling activation puts rules into the service that is deployed over; they are answered before, during and after.
 pub(super) async fn upgrade_under_load_drops_nothing_and_keeps_the_rules(world: &mut World) -> Result<()> {
     world.push(TENANT, "risk", &Series::source(0)).await?;
-    let rolled = world.manager.push(TENANT, "risk", Series::source(1).as_bytes(), "wait=60s&activation=rolling").await?;
+    let rolled =
+        world.manager.push(TENANT, "risk", Series::source(1).as_bytes(), "wait=60s&activation=rolling").await?;
     rolled.map_err(|problem| anyhow!("rolling push answered {problem:?}"))?;
     let rules = world.deployment().rules().await?.context("a rolling activation left no rules in the service")?;
     world.wait_everywhere(TENANT, "risk", 1).await?;
