@@ -137,7 +137,7 @@ impl Session<'_> {
         if faults.is_empty() { Ok(()) } else { Err(DeployError::Preflight(faults)) }
     }
 
-    /// Spreads the executors evenly, by replacing all of them as an update would; does nothing where they are even.
+    /// Spreads the executors evenly, by replacing all of them one by one as an update would; does nothing where they are even.
     ///
     /// # Errors
     /// [`DeployError`].
@@ -154,32 +154,54 @@ impl Session<'_> {
         let ask = || DeployError::swarm(format!("spread service `{name}`"));
         let deployment = self.records().await?.first().map_or(0, |record| record.number);
         let members = nodes(swarm).await.map_err(ask())?;
-        for _ in 0..ATTEMPTS {
+        let found = service(swarm, &name).await.map_err(ask())?;
+        let spread_now = async || Ok::<_, EngineError>(spread(&members, &tasks(swarm, &found.id).await?));
+        let before = spread_now().await.map_err(ask())?;
+        if is_even(&before) {
+            self.note(format!("the executors are even already: {}", told(&before)));
+            return Ok(Applied { changed: Vec::new(), deployment });
+        }
+        let phase = Phase::begin("rebalance");
+        // One by one: Swarm counts old tasks too, so that many at once would all go to the emptiest node.
+        let parallelism = found.spec["UpdateConfig"]["Parallelism"].clone();
+        let (sent, started) = self
+            .change(&name, lock, |spec| {
+                let forced = spec.pointer("/TaskTemplate/ForceUpdate").and_then(Value::as_u64).unwrap_or(0);
+                spec["TaskTemplate"]["ForceUpdate"] = json!(forced + 1);
+                spec["UpdateConfig"]["Parallelism"] = json!(1);
+            })
+            .await?;
+        let followed = self.follow(&found.id, &name, Watch::new(&sent, started), deadline).await;
+        self.change(&name, lock, |spec| spec["UpdateConfig"]["Parallelism"] = parallelism.clone()).await?;
+        followed?;
+        let after = spread_now().await.map_err(ask())?;
+        (self.report)(phase.done(format!("{} became {}", told(&before), told(&after))));
+        Ok(Applied { changed: vec![name], deployment })
+    }
+
+    /// Changes a service's spec as it is now, again where somebody was faster. The spec that was sent, and the start of
+    /// the update that the service showed before.
+    async fn change(
+        &self,
+        name: &str,
+        lock: &Lock<'_>,
+        edit: impl Fn(&mut Value),
+    ) -> Result<(Value, Option<String>), DeployError> {
+        let swarm = self.cluster.swarm();
+        let ask = || DeployError::swarm(format!("change service `{name}`"));
+        for attempt in 1.. {
             lock.check()?;
-            let found = service(swarm, &name).await.map_err(ask())?;
-            let now = tasks(swarm, &found.id).await.map_err(ask())?;
-            let spread = spread(&members, &now);
-            if is_even(&spread) {
-                self.note(format!("the executors are even already: {}", told(&spread)));
-                return Ok(Applied { changed: Vec::new(), deployment });
-            }
-            let phase = Phase::begin("rebalance");
-            let mut spec = found.spec.clone();
-            let counter = spec.pointer("/TaskTemplate/ForceUpdate").and_then(Value::as_u64).unwrap_or(0);
-            spec["TaskTemplate"]["ForceUpdate"] = json!(counter + 1);
+            let found = service(swarm, name).await.map_err(ask())?;
+            let mut spec = found.spec;
+            edit(&mut spec);
             let path = format!("/services/{}/update?version={}", segment(&found.id), found.version.index);
             match swarm.post::<Value>(&path, &spec, soon()).await {
-                Ok(_) => {}
-                Err(err) if err.is_out_of_sequence() => continue,
+                Ok(_) => return Ok((spec, found.update_status.and_then(|status| status.started_at))),
+                Err(err) if err.is_out_of_sequence() && attempt < ATTEMPTS => tokio::time::sleep(LOOK_EVERY).await,
                 Err(err) => return Err(ask()(err)),
             }
-            let before = found.update_status.and_then(|status| status.started_at);
-            self.follow(&found.id, &name, Watch::new(&spec, before), deadline).await?;
-            let now = tasks(swarm, &found.id).await.map_err(ask())?;
-            (self.report)(phase.done(told(&self::spread(&members, &now))));
-            return Ok(Applied { changed: vec![name], deployment });
         }
-        Err(DeployError::Converge { service: name, trouble: "is changed by somebody else again and again".to_owned() })
+        unreachable!("the loop ends by returning")
     }
 
     async fn follow(&self, id: &str, name: &str, mut watch: Watch, deadline: Duration) -> Result<(), DeployError> {

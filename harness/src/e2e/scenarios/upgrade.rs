@@ -132,3 +132,25 @@ pub(super) async fn rollback_returns_to_the_first_deployment(world: &mut World) 
     world.wait_for_six().await?;
     world.check_everywhere(TENANT, "risk", 1).await
 }
+
+pub(super) async fn drained_node_is_empty_and_gets_its_share_back(world: &mut World) -> Result<()> {
+    let on = async |world: &World, node: &str| -> Result<usize> {
+        let executors = world.deployment().executors().await?;
+        Ok(executors.iter().filter(|executor| executor.node == node).count())
+    };
+    let deployment = world.deployment();
+
+    deployment.drain("n3", false, Duration::from_secs(60)).await?;
+    world.wait_for_six().await?;
+    ensure!(on(world, "n3").await? == 0, "a drained node runs executors");
+
+    deployment.drain("n3", true, Duration::from_secs(60)).await?;
+    ensure!(on(world, "n3").await? == 0, "Swarm moved running tasks by itself");
+    let applied = deployment.rebalance(Duration::from_secs(120)).await?;
+
+    ensure!(applied.changed == ["e2e-executor"], "changed: {:?}", applied.changed);
+    ensure!(on(world, "n3").await? > 0, "the node got nothing back");
+    let plan = world.plan(&world.product()).await?;
+    ensure!(plan.is_empty(), "spreading left something to deploy: {plan}");
+    world.wait_for_six().await
+}
