@@ -33,11 +33,11 @@ fn key(file: &Path) {
 impl Server {
     fn start(sshd: &Path) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+        fs_err::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
         let at = |name: &str| folder.path().join(name);
         key(&at("host"));
         key(&at("user"));
-        std::fs::copy(at("user.pub"), at("authorized")).unwrap();
+        fs_err::copy(at("user.pub"), at("authorized")).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
             "Port {port}\nListenAddress 127.0.0.1\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\n\
@@ -45,7 +45,7 @@ impl Server {
             at("host").display(),
             at("authorized").display()
         );
-        std::fs::write(at("config"), config).unwrap();
+        fs_err::write(at("config"), config).unwrap();
         let child = Command::new(sshd).arg("-D").arg("-f").arg(at("config")).stderr(Stdio::null()).spawn().unwrap();
         Self { folder, child, port }
     }
