@@ -1,5 +1,6 @@
 //! `moonswarm-executor`: settings → telemetry → boot → serve → drain.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -17,10 +18,20 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(err) => fail(1, &err.to_string()),
         },
+        Some(Command::Probe { script, executor, token_file }) => match probe(&script, &executor, token_file.as_deref())
+        {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(err) => fail(1, &format!("{err:#}")),
+        },
         Some(Command::Worker) => strategy::process::run(),
         Some(Command::Serve(flags)) => serve(*flags),
         None => serve(command_line.flags),
     }
+}
+
+fn probe(script: &str, executor: &str, token_file: Option<&Path>) -> anyhow::Result<()> {
+    let token = token_file.map(fs_err::read_to_string).transpose()?;
+    Ok(health::probe(&format!("{executor}/v1/run/{script}"), token.as_deref(), "{}")?)
 }
 
 fn serve(flags: Flags) -> ExitCode {

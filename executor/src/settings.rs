@@ -43,6 +43,18 @@ pub enum Command {
         #[arg(long, env = "MOONSWARM_URL", default_value = "http://127.0.0.1:7701/readyz")]
         url: String,
     },
+    /// Have a running executor run a script with the input `{}`; exit code 0 if it answers 200.
+    Probe {
+        /// Which script.
+        #[arg(value_name = "TENANT/SCRIPT")]
+        script: String,
+        /// The executor.
+        #[arg(long, default_value = "http://127.0.0.1:7701")]
+        executor: String,
+        /// File with the token to show.
+        #[arg(long, env = "MOONSWARM_TOKEN_FILE")]
+        token_file: Option<PathBuf>,
+    },
 }
 
 /// Flags of `serve`, as typed.
@@ -367,9 +379,11 @@ mod tests {
     }
 
     #[test]
-    fn health_and_serve_are_commands() {
+    fn health_probe_and_serve_are_commands() {
         let health = CommandLine::try_parse_from(["moonswarm-executor", "health", "--url", "http://x"]).unwrap();
         assert!(matches!(health.command, Some(Command::Health { url }) if url == "http://x"));
+        let probe = CommandLine::try_parse_from(["moonswarm-executor", "probe", "acme/risk"]).unwrap();
+        assert!(matches!(probe.command, Some(Command::Probe { script, .. }) if script == "acme/risk"));
         let serve = CommandLine::try_parse_from(["moonswarm-executor", "serve", "--stack", "prod"]).unwrap();
         assert!(matches!(serve.command, Some(Command::Serve(flags)) if flags.stack == "prod"));
     }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod cloud;
 pub mod conformance;
 pub mod e2e;
+pub mod fleet;
 pub mod init_cases;
 pub mod laptop;
 pub mod load;

@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Cloud(CloudOptions),
     /// Try the local cloud under clients that others wrote: gcloud, Google's Python libraries, Google's emulator.
     Conformance(ConformanceOptions),
+    /// Put the product on a Docker Swarm: checked before, followed until it works, taken back if it does not.
+    Deploy(DeployOptions),
     /// Prove everything on a real Docker Swarm of three nodes, started here and removed again.
     E2e(E2eOptions),
     /// Try attacks on the sandbox and tell which were contained.
@@ -96,6 +98,67 @@ pub(crate) struct ConformanceOptions {
     /// The Python interpreter that has Google's libraries.
     #[arg(long, default_value = "python3", value_name = "PROGRAM")]
     pub(crate) python: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  cargo xtask deploy plan --stack blue\n  cargo xtask deploy --stack blue --yes\n  \
+    cargo xtask deploy rollback --stack blue\n  \
+    cargo xtask deploy status --stack blue --node n1=ssh://ops@10.0.0.2,manager,10.0.0.2\n\n\
+    Exit codes: 0 done or nothing to do, 1 error, 2 (plan) something would change, 3 locked by somebody else, 4 half-way, \
+    5 failed and taken back."
+)]
+pub(crate) struct DeployOptions {
+    /// What to do; `apply` if absent.
+    #[command(subcommand)]
+    pub(crate) action: Option<DeployAction>,
+    /// The installation.
+    #[arg(long, global = true, default_value = "dev", value_name = "NAME")]
+    pub(crate) stack: String,
+    /// Its stack file; `infra/stacks/NAME.toml` if absent.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// A machine, NAME=ACCESS,ROLE,ADDRESS, in the place of those in the stack file; may be given several times. ACCESS is
+    /// unix:///PATH, ssh://[USER@]HOST[:PORT] or iap://INSTANCE?project=P&zone=Z.
+    #[arg(long, global = true, value_name = "NODE")]
+    pub(crate) node: Vec<::deploy::Node>,
+    /// Print events and results as JSON, one object a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Do not ask.
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeployAction {
+    /// Show what would change, ask, and do it.
+    Apply,
+    /// Show what would change, field by field.
+    Plan,
+    /// The same as `plan`.
+    Diff,
+    /// Go back to a former deployment; the running rules stay.
+    Rollback {
+        /// Its number, see `status`; the one before the newest if absent.
+        #[arg(value_name = "N")]
+        number: Option<u64>,
+    },
+    /// Show services, tasks, who deploys, and what can be gone back to.
+    Status,
+    /// Take all tasks off a node, after a check that the others suffice.
+    Drain {
+        /// Its name.
+        #[arg(value_name = "NODE")]
+        node: String,
+        /// Let it have tasks again.
+        #[arg(long)]
+        back: bool,
+    },
+    /// Spread executors evenly over the nodes; Swarm never moves a running task by itself.
+    Rebalance,
+    /// Remove secrets, configs, images and records that no deployment needs any more.
+    Prune,
 }
 
 #[derive(Debug, Args)]

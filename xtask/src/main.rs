@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask dev | cloud | conformance | provision | e2e | bench | sandbox-cases | init-cases | doctor | ci`. One file per command; this one only dispatches.
+//! Developer commands: `cargo xtask dev | cloud | conformance | provision | deploy | e2e | bench | sandbox-cases | init-cases | doctor | ci`. One file per command; this one only dispatches.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool prints")]
 
 mod bench;
@@ -6,6 +6,7 @@ mod ci;
 mod cli;
 mod cloud;
 mod conformance;
+mod deploy;
 mod dev;
 mod dev_log;
 mod dev_watch;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Dev(options) => report(dev::run(options)),
         Command::Cloud(options) => report(cloud::run(&options)),
         Command::Conformance(options) => conformance::run(&options),
+        Command::Deploy(options) => deploy::run(&options),
         Command::E2e(options) => e2e::run(options),
         Command::Bench(options) => report(bench::run(&options)),
         Command::Ci(options) => report(ci::run(&options)),

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use deploy::image::{Program, build_static};
 
 use super::generator::Generator;
-use crate::programs::Programs;
-use crate::rig::{Program, build_static};
+use crate::programs::{Programs, cargo};
 
 /// What a run starts.
 #[derive(Debug, Clone)]
@@ -23,8 +23,8 @@ impl Tools {
     /// As [`build_static`].
     pub(super) async fn build() -> Result<Self> {
         // The product as the images have it; in one build with the instruments it would have other features of its crates.
-        let mut built = build_static(&[Program::EXECUTOR, Program::MANAGER]).await?;
-        built.extend(build_static(&[Program::LOADGEN, Program::COST]).await?);
+        let mut built = build_static(cargo(), &[Program::EXECUTOR, Program::MANAGER]).await?;
+        built.extend(build_static(cargo(), &[Program::LOADGEN, Program::COST]).await?);
         let find = |program: Program| built.get(program.binary).cloned().context(program.binary);
         let (executor, manager) = (find(Program::EXECUTOR)?, find(Program::MANAGER)?);
         // Nothing here runs the authors' program.

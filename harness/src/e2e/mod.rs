@@ -9,9 +9,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use deploy::image::{Program, build_static, product_image};
 
+use crate::programs::cargo;
 use crate::report::{Machine, Report, ScenarioReport, ScenarioStatus};
-use crate::rig::{Engine, NoEngine, NodeImage, Program, Reaper, Run, build_static, product_image, reaper};
+use crate::rig::{Engine, NoEngine, NodeImage, Reaper, Run, reaper};
 use scenarios::Scenario;
 use world::{Images, World};
 
@@ -115,9 +117,11 @@ async fn images(engine: &Engine, options: &Options, progress: &impl Fn(&str)) ->
         Some(time) => progress(&format!("node image {} built in {:.1} s", node.name(), time.as_secs_f64())),
         None => progress(&format!("node image {} is there", node.name())),
     }
-    let programs = build_static(&[Program::EXECUTOR, Program::MANAGER]).await?;
+    let programs = build_static(cargo(), &[Program::EXECUTOR, Program::MANAGER]).await?;
     let image = |program: Program| product_image(program.binary, &programs[program.binary], &options.revision);
-    Ok(Images { node, manager: image(Program::MANAGER)?, executor: image(Program::EXECUTOR)? })
+    let (manager, executor) = (image(Program::MANAGER)?, image(Program::EXECUTOR)?);
+    let executor_program = programs[Program::EXECUTOR.binary].clone();
+    Ok(Images { node, manager, executor, executor_program, revision: options.revision.clone() })
 }
 
 async fn tell(scenario: &Scenario, world: &mut World) -> ScenarioReport {

@@ -1,17 +1,20 @@
 //! The cluster as scenarios see it: what they can do to it, and what they can ask.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use contract::api::ChangeAnswer;
 use contract::release::SigningKey;
+use deploy::image::{ImageArchive, Program, product_image};
+use deploy::{Applied, DeployError, Plan, Product, Secrets, Settings};
 use serde_json::json;
 
 use crate::client::{Caller, Manager};
 use crate::cloud::{LocalCloud, StackResources};
 use crate::report::{HotSwap, LoadReport};
-use crate::rig::{Deployment, Endpoint, Engine, ImageArchive, NodeImage, Nodes, Product, Run, capture};
+use crate::rig::{Deployment, Endpoint, Engine, NodeImage, Nodes, Run, SOCKET_FOLDER, capture};
 use crate::wait::wait_until;
 
 /// The bucket of the stack.
@@ -35,6 +38,10 @@ pub(super) struct Images {
     pub(super) manager: ImageArchive,
     /// `moonswarm-executor`.
     pub(super) executor: ImageArchive,
+    /// The program in it, for images of other revisions.
+    pub(super) executor_program: PathBuf,
+    /// What the images' labels say.
+    pub(super) revision: String,
 }
 
 /// A running cluster with the product on it.
@@ -54,6 +61,8 @@ pub(super) struct World {
     run: Run,
     nodes: Nodes,
     deployment: Deployment,
+    product: Product,
+    executor_program: PathBuf,
     scale: f64,
 }
 
@@ -65,9 +74,9 @@ impl World {
     pub(super) async fn start(engine: &Engine, run: &Run, images: &Images, scale: f64) -> Result<Self> {
         let nodes = Nodes::start(engine, run, &images.node, NODES).await?;
         match Self::deploy(run, images, &nodes).await {
-            Ok((cloud, deployment, manager, token)) => Ok(Self {
-                caller: Caller::new(Some(token.clone()))?,
-                caller_token: Some(token),
+            Ok((cloud, deployment, manager, product)) => Ok(Self {
+                caller: Caller::new(Some(text(&product.secrets.caller_token)))?,
+                caller_token: Some(text(&product.secrets.caller_token)),
                 hot_swap: HotSwap::default(),
                 load: None,
                 run: run.clone(),
@@ -75,6 +84,8 @@ impl World {
                 manager,
                 nodes,
                 deployment,
+                product,
+                executor_program: images.executor_program.clone(),
                 scale,
             }),
             Err(err) => {
@@ -85,7 +96,7 @@ impl World {
         }
     }
 
-    async fn deploy(run: &Run, images: &Images, nodes: &Nodes) -> Result<(LocalCloud, Deployment, Manager, String)> {
+    async fn deploy(run: &Run, images: &Images, nodes: &Nodes) -> Result<(LocalCloud, Deployment, Manager, Product)> {
         let address = SocketAddr::from((nodes.network().gateway(), 0));
         let cloud =
             LocalCloud::start(address, None).await.with_context(|| format!("start the local cloud on {address}"))?;
@@ -95,41 +106,43 @@ impl World {
             topic: TOPIC.into(),
             subscription: SUBSCRIPTION.into(),
         })?;
-        nodes.load(&[images.manager.clone(), images.executor.clone()]).await?;
-
         let key = SigningKey::generate();
-        let token = || uuid::Uuid::now_v7().to_string();
+        let token = || uuid::Uuid::now_v7().to_string().into_bytes();
         let product = Product {
             stack: "e2e".into(),
+            settings: settings(cloud.url())?,
+            secrets: Secrets {
+                public_keys: SigningKey::parse(&key)?.public().to_text().into_bytes(),
+                signing_key: key.into_bytes(),
+                api_token: token(),
+                feed_token: token(),
+                caller_token: token(),
+            },
             manager_image: images.manager.tag().into(),
             executor_image: images.executor.tag().into(),
-            executors: EXECUTORS,
-            nodes: u16::from(NODES),
-            bucket: BUCKET.into(),
-            subscription: SUBSCRIPTION.into(),
-            cloud: cloud.url().into(),
-            public_keys: SigningKey::parse(&key)?.public().to_text().into_bytes(),
-            signing_key: key.into_bytes(),
-            api_token: token(),
-            feed_token: token(),
-            caller_token: token(),
-            // Ten seconds by default; here lost notifications should not make the run long.
-            manager_environment: vec!["MOONSWARM_RECONCILE=2s".into()],
-            executor_environment: Vec::new(),
+            revision: images.revision.clone(),
         };
-        let deployment = Deployment::create(nodes, &product).await?;
+        let shipped = [images.manager.clone(), images.executor.clone()];
+        let log = run.logs().join("deploy.log");
+        let deployment = match Deployment::create(nodes, &product, &shipped, &log).await {
+            Ok(deployment) => deployment,
+            Err(err) => {
+                capture(run, nodes, None).await;
+                return Err(err);
+            }
+        };
         if let Err(err) = deployment.until_ready(DEADLINE).await {
             capture(run, nodes, Some(&deployment)).await;
             return Err(err);
         }
-        let manager = Manager::new(deployment.manager_url(), Some(product.api_token))?;
+        let manager = Manager::new(deployment.manager_url(), Some(text(&product.secrets.api_token)))?;
         wait_until("six executors follow the manager", DEADLINE, async || {
             let status = manager.status().await.map_err(|err| format!("{err:#}"))?;
             let status = status.map_err(|problem| problem.detail)?;
             if status.executors == u32::from(EXECUTORS) { Ok(()) } else { Err(format!("{status:?}")) }
         })
         .await?;
-        Ok((cloud, deployment, manager, product.caller_token))
+        Ok((cloud, deployment, manager, product))
     }
 
     /// `count` as the run's scale makes it, at least 3.
@@ -211,6 +224,48 @@ impl World {
         wait_until(what, DEADLINE, async || look(self).await).await
     }
 
+    /// What is deployed, to deploy something else.
+    pub(super) fn product(&self) -> Product {
+        self.product.clone()
+    }
+
+    /// An image of the same executor that says it is of another revision.
+    ///
+    /// # Errors
+    /// The program is gone.
+    pub(super) fn executor_of(&self, revision: &str) -> Result<ImageArchive> {
+        Ok(product_image(Program::EXECUTOR.binary, &self.executor_program, revision)?)
+    }
+
+    /// Deploys over what runs.
+    ///
+    /// # Errors
+    /// As the deployment's.
+    pub(super) async fn apply(&self, product: &Product, images: &[ImageArchive]) -> Result<Applied, DeployError> {
+        self.deployment.apply(product, images).await
+    }
+
+    /// What deploying would change.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub(super) async fn plan(&self, product: &Product) -> Result<Plan, DeployError> {
+        self.deployment.plan(product).await
+    }
+
+    /// The executors that answer `/readyz` with 200 now, as `HOST:PORT`.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub(super) async fn ready_executors(&self) -> Result<Vec<String>> {
+        self.deployment.ready_executors().await
+    }
+
+    /// The product on its nodes.
+    pub(super) fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+
     /// Kills one executor's container, on another node than the manager's.
     ///
     /// # Errors
@@ -272,4 +327,25 @@ impl World {
         self.cloud.shutdown().await;
         removed
     }
+}
+
+/// How the product is deployed here: as in production, except that an update is watched for one second and replaces all
+/// tasks at once, and that Docker checks no health. A task with a check counts as running only after the first one,
+/// which doubles the time of a rolling activation (measured: 1.2 s to 2.6 s) and would flatter the live one in comparison.
+fn settings(cloud: &str) -> Result<Settings> {
+    let settings = json!({
+        "bucket": BUCKET,
+        "subscription": SUBSCRIPTION,
+        "cloud": cloud,
+        "docker_socket": format!("{SOCKET_FOLDER}/docker.sock"),
+        "deadline": "60s",
+        // Ten seconds by default; here lost notifications should not make the run long.
+        "manager": { "health": "0s", "monitor": "1s", "environment": { "MOONSWARM_RECONCILE": "2s" } },
+        "executor": { "replicas": EXECUTORS, "parallelism": 0, "health": "0s", "monitor": "1s" },
+    });
+    serde_json::from_value(settings).context("settings of the deployment")
+}
+
+fn text(token: &[u8]) -> String {
+    String::from_utf8_lossy(token).into_owned()
 }

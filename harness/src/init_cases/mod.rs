@@ -5,6 +5,7 @@
 
 mod cases;
 mod figures;
+mod image;
 mod stage;
 
 use std::path::Path;

@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use deploy::image::{Program, build_static};
 
-use crate::rig::{Engine, Program, build_static, init_image, unpack};
+use super::image::init_image;
+use crate::rig::{Engine, unpack};
 
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);

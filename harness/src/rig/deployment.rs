@@ -1,25 +1,27 @@
 //! The product on the nodes: deployed, looked at, hurt, removed.
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use bollard::Docker;
-use bollard::models::{ConfigSpec, SecretSpec, Task, TaskState};
+use bollard::models::{Task, TaskSpecContainerSpecConfigs, TaskState};
 use bollard::query_parameters::{
-    KillContainerOptions, ListContainersOptionsBuilder, ListNodesOptions, ListTasksOptions, ListTasksOptionsBuilder,
+    InspectServiceOptions, KillContainerOptions, ListContainersOptionsBuilder, ListNodesOptions,
+    ListTasksOptionsBuilder,
 };
-use data_encoding::BASE64;
+use deploy::image::ImageArchive;
+use deploy::product::{EXECUTOR, MANAGER};
+use deploy::{Applied, Cluster, DeployError, Event, Plan, Product, Session, Who};
 use futures_util::future::join_all;
 
 use super::nodes::Nodes;
-use super::product::{EXECUTOR, FileIds, MANAGER, MANAGER_PORT, Product};
 use crate::client::install_crypto;
 use crate::wait::Patience;
 
-/// Removing tasks includes the executors' drain.
-const REMOVED_WITHIN: Duration = Duration::from_secs(30);
 /// A node answers within microseconds; one that was killed never.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
@@ -42,57 +44,108 @@ pub struct Deployment {
     swarm: Docker,
     /// By id in Swarm.
     members: Members,
-    services: Vec<String>,
-    secrets: Vec<String>,
-    configs: Vec<String>,
+    nodes: Vec<deploy::Node>,
+    stack: String,
     executors: usize,
     manager_url: String,
+    log: PathBuf,
+    client: reqwest::Client,
 }
 
 impl Deployment {
-    /// Creates secrets, configs and services. Returns when Swarm has taken them; see [`Self::until_ready`].
+    /// Deploys the product as an operator would. Returns when every task of it works.
     ///
     /// # Errors
-    /// Swarm refuses something.
-    pub async fn create(nodes: &Nodes, product: &Product) -> Result<Self> {
+    /// The deployment fails; the error says why.
+    pub async fn create(nodes: &Nodes, product: &Product, images: &[ImageArchive], log: &Path) -> Result<Self> {
+        install_crypto();
         let swarm = nodes.manager().docker().clone();
-        let mut ids = FileIds::new();
-        let (mut secrets, mut configs, mut services) = (Vec::new(), Vec::new(), Vec::new());
-        for file in product.secrets() {
-            let spec = SecretSpec {
-                name: Some(file.name.clone()),
-                labels: Some(product.labels(MANAGER)),
-                data: Some(BASE64.encode(file.content)),
-                ..SecretSpec::default()
-            };
-            let id = swarm.create_secret(spec).await.with_context(|| format!("create secret `{}`", file.name))?.id;
-            secrets.push(id.clone());
-            ids.insert(file.name, id);
-        }
-        for file in product.configs() {
-            let spec = ConfigSpec {
-                name: Some(file.name.clone()),
-                data: Some(BASE64.encode(file.content)),
-                ..ConfigSpec::default()
-            };
-            let id = swarm.create_config(spec).await.with_context(|| format!("create config `{}`", file.name))?.id;
-            configs.push(id.clone());
-            ids.insert(file.name, id);
-        }
-        for service in [product.manager(&ids), product.executor(nodes.manager().address(), &ids)] {
-            let name = service.name.clone().unwrap_or_default();
-            let created = swarm.create_service(service, None).await;
-            services.extend(created.with_context(|| format!("create service `{name}`"))?.id);
-        }
-        Ok(Self {
+        let deployment = Self {
             members: members(nodes, &swarm).await?,
             swarm,
-            services,
-            secrets,
-            configs,
-            executors: usize::from(product.executors),
-            manager_url: format!("http://{}:{MANAGER_PORT}", nodes.manager().address()),
-        })
+            nodes: nodes.as_deployed(),
+            stack: product.stack.clone(),
+            executors: usize::from(product.settings.executor.replicas),
+            manager_url: format!("http://{}:{}", nodes.manager().address(), product.settings.manager.port),
+            log: log.to_owned(),
+            client: reqwest::Client::builder().build().context("make an HTTP client")?,
+        };
+        deployment.apply(product, images).await?;
+        Ok(deployment)
+    }
+
+    /// Deploys another state of the product over this one.
+    ///
+    /// # Errors
+    /// As the deployment's.
+    pub async fn apply(&self, product: &Product, images: &[ImageArchive]) -> Result<Applied, DeployError> {
+        let cluster = Cluster::connect(&self.nodes).await?;
+        let report = |event: Event| self.note(&event);
+        Session::new(&cluster, &self.stack, &report).apply(product, images, &who("apply")).await
+    }
+
+    /// What a deployment of `product` would change.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub async fn plan(&self, product: &Product) -> Result<Plan, DeployError> {
+        let cluster = Cluster::connect(&self.nodes).await?;
+        Session::new(&cluster, &self.stack, &|_| ()).plan(product).await
+    }
+
+    /// Goes back to a former deployment.
+    ///
+    /// # Errors
+    /// As the deployment's.
+    pub async fn rollback(&self, number: Option<u64>, deadline: Duration) -> Result<Applied, DeployError> {
+        let cluster = Cluster::connect(&self.nodes).await?;
+        let report = |event: Event| self.note(&event);
+        Session::new(&cluster, &self.stack, &report).rollback(number, deadline, None, &who("rollback")).await
+    }
+
+    /// Takes all tasks off a node, or gives it some again.
+    ///
+    /// # Errors
+    /// As the deployment's.
+    pub async fn drain(&self, node: &str, back: bool, deadline: Duration) -> Result<(), DeployError> {
+        let cluster = Cluster::connect(&self.nodes).await?;
+        let report = |event: Event| self.note(&event);
+        Session::new(&cluster, &self.stack, &report).drain(node, back, deadline, &who("drain")).await
+    }
+
+    /// Spreads the executors evenly.
+    ///
+    /// # Errors
+    /// As the deployment's.
+    pub async fn rebalance(&self, deadline: Duration) -> Result<Applied, DeployError> {
+        let cluster = Cluster::connect(&self.nodes).await?;
+        let report = |event: Event| self.note(&event);
+        Session::new(&cluster, &self.stack, &report).rebalance(deadline, &who("rebalance")).await
+    }
+
+    /// The name of the config that holds the rules of the last rolling activation.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub async fn rules(&self) -> Result<Option<String>> {
+        let service = self.swarm.inspect_service(&self.service(EXECUTOR), None::<InspectServiceOptions>).await?;
+        let container = service.spec.and_then(|spec| spec.task_template?.container_spec);
+        let configs = container.and_then(|container| container.configs).unwrap_or_default();
+        let is_rules = |config: &TaskSpecContainerSpecConfigs| {
+            config.file.as_ref().and_then(|file| file.name.as_deref()) == Some("/config/logic.lua")
+        };
+        Ok(configs.into_iter().find(is_rules).and_then(|config| config.config_name))
+    }
+
+    fn service(&self, role: &str) -> String {
+        format!("{}-{role}", self.stack)
+    }
+
+    /// What a deployment tells goes into the run's folder.
+    fn note(&self, event: &Event) {
+        let opened = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
+        // A log that can't be written must not end a run.
+        let _ = opened.and_then(|mut log| writeln!(log, "{event}"));
     }
 
     /// The manager's API and feed, which stay at this URL when the manager's task is replaced.
@@ -105,7 +158,7 @@ impl Deployment {
     /// # Errors
     /// Swarm does not answer.
     pub async fn executors(&self) -> Result<Vec<Endpoint>> {
-        self.endpoints(EXECUTOR).await
+        self.endpoints(&self.service(EXECUTOR)).await
     }
 
     /// The manager's task, if one runs.
@@ -113,7 +166,7 @@ impl Deployment {
     /// # Errors
     /// Swarm does not answer.
     pub async fn manager(&self) -> Result<Option<Endpoint>> {
-        Ok(self.endpoints(MANAGER).await?.pop())
+        Ok(self.endpoints(&self.service(MANAGER)).await?.pop())
     }
 
     /// Waits until the manager and as many executors as there should be run and answer `/readyz` with 200.
@@ -121,11 +174,9 @@ impl Deployment {
     /// # Errors
     /// They don't within `deadline`; the error tells the last state of each task, with the errors that Swarm gives.
     pub async fn until_ready(&self, deadline: Duration) -> Result<Vec<Endpoint>> {
-        install_crypto();
-        let client = reqwest::Client::builder().build().context("make an HTTP client")?;
         let patience = Patience::new(format!("the manager and {} executors are ready", self.executors), deadline);
         loop {
-            match self.all_ready(&client).await {
+            match self.all_ready().await {
                 Ok(executors) => return Ok(executors),
                 Err(last) => patience.again(last).await?,
             }
@@ -133,15 +184,27 @@ impl Deployment {
     }
 
     /// The executors if all of them and the manager are ready; otherwise who is not.
-    async fn all_ready(&self, client: &reqwest::Client) -> Result<Vec<Endpoint>, String> {
+    async fn all_ready(&self) -> Result<Vec<Endpoint>, String> {
         let executors = self.executors().await.map_err(|error| format!("{error:#}"))?;
         if executors.len() != self.executors {
             return Err(format!("{} executors run; tasks:\n{}", executors.len(), self.task_states().await));
         }
         let urls = executors.iter().map(|executor| &executor.url).chain([&self.manager_url]);
-        let looks: Vec<_> = urls.map(|url| ready(client.clone(), format!("{url}/readyz"))).collect();
+        let looks: Vec<_> = urls.map(|url| ready(self.client.clone(), format!("{url}/readyz"))).collect();
         let unready: Vec<String> = join_all(looks).await.into_iter().filter_map(Result::err).collect();
         if unready.is_empty() { Ok(executors) } else { Err(unready.join(", ")) }
+    }
+
+    /// The executors that are ready now, as `HOST:PORT`; their number says nothing.
+    ///
+    /// # Errors
+    /// Swarm does not answer.
+    pub async fn ready_executors(&self) -> Result<Vec<String>> {
+        let urls: Vec<String> = self.executors().await?.into_iter().map(|executor| executor.url).collect();
+        let looks = urls.iter().map(|url| ready(self.client.clone(), format!("{url}/readyz")));
+        let ready = join_all(looks).await;
+        let both = urls.iter().zip(ready).filter(|(_, ready)| ready.is_ok());
+        Ok(both.map(|(url, _)| url.trim_start_matches("http://").to_owned()).collect())
     }
 
     /// Kills the container of a task, as a crash would. Swarm starts another task.
@@ -154,44 +217,15 @@ impl Deployment {
         killed.with_context(|| format!("kill container {} on node {}", endpoint.container, endpoint.node))
     }
 
-    /// Removes the services and waits until their tasks are gone, then removes what they used.
-    ///
-    /// # Errors
-    /// Swarm refuses, or a task does not end in time.
-    pub async fn remove(self) -> Result<()> {
-        for service in [EXECUTOR, MANAGER] {
-            self.swarm.delete_service(service).await.with_context(|| format!("remove service `{service}`"))?;
-        }
-        let patience = Patience::new("the tasks of removed services are gone", REMOVED_WITHIN);
-        while let Err(last) = self.no_tasks().await {
-            patience.again(last).await?;
-        }
-        for id in &self.secrets {
-            self.swarm.delete_secret(id).await.with_context(|| format!("remove secret {id}"))?;
-        }
-        for id in &self.configs {
-            self.swarm.delete_config(id).await.with_context(|| format!("remove config {id}"))?;
-        }
-        Ok(())
-    }
-
-    /// Whether no task of the services is left; otherwise which.
-    async fn no_tasks(&self) -> Result<(), String> {
-        let tasks = self.swarm.list_tasks(None::<ListTasksOptions>).await.map_err(|error| error.to_string())?;
-        let mine = tasks.iter().filter(|task| task.service_id.as_ref().is_some_and(|id| self.services.contains(id)));
-        let left: Vec<Task> = mine.cloned().collect();
-        if left.is_empty() { Ok(()) } else { Err(describe("task", &self.members, &left)) }
-    }
-
     /// The tasks that Swarm remembers, one a line with node, state and error, without those it ended in good order:
     /// `docker service ps --no-trunc`.
     pub(super) async fn task_states(&self) -> String {
         let mut all = Vec::new();
-        for service in [MANAGER, EXECUTOR] {
-            let tasks = tasks(&self.swarm, service, false).await;
+        for service in [MANAGER, EXECUTOR].map(|role| self.service(role)) {
+            let tasks = tasks(&self.swarm, &service, false).await;
             all.push(tasks.map_or_else(
                 |error| format!("{service}: {error:#}"),
-                |tasks| describe(service, &self.members, &tasks),
+                |tasks| describe(&service, &self.members, &tasks),
             ));
         }
         all.join("\n")
@@ -204,6 +238,10 @@ impl Deployment {
         endpoints.sort_by(|one, other| (&one.node, &one.url).cmp(&(&other.node, &other.url)));
         Ok(endpoints)
     }
+}
+
+fn who(message: &str) -> Who {
+    Who { holder: "e2e".to_owned(), message: message.to_owned() }
 }
 
 /// A node as a member of the Swarm.

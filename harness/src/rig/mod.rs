@@ -5,43 +5,36 @@
 //! files, the product's images of static programs, and both are loaded as archives.
 //!
 //! Order of a run: [`Engine::find`] → [`reaper::janitor`] → [`Run::begin`] → [`Reaper::arm`] → [`Nodes::start`] →
-//! [`Nodes::load`] → [`Deployment::create`] → scenarios → [`Nodes::tear_down`] → [`Reaper::disarm`]. Whatever goes wrong
+//! [`Deployment::create`] → scenarios → [`Nodes::tear_down`] → [`Reaper::disarm`]. Whatever goes wrong
 //! in between, the reaper removes what carries the run's label.
 //!
-//! The rig knows the product by its programs' flags and ports only. It does not decide what a scenario proves.
+//! What is deployed, and how, is the `deploy` crate's business, as it is for the cloud; here is only what tests need
+//! besides: where tasks are, killing them, and what explains a failure. It does not decide what a scenario proves.
 
-mod archive;
 mod capture;
 mod closure;
 mod debs;
 mod deployment;
 mod engine;
 mod facts;
-mod image;
 mod machines;
 mod network;
 mod node;
 mod node_image;
 mod nodes;
-mod product;
 pub mod reaper;
 mod run;
-mod service;
-mod static_build;
 
-pub use archive::ImageArchive;
 pub use capture::capture;
+pub(crate) use closure::Trees;
 pub use debs::unpack;
 pub use deployment::{Deployment, Endpoint};
 pub use engine::{Engine, NoEngine};
 pub use facts::{Facts, Presence};
-pub use image::{init_image, product_image};
 pub use machines::DockerMachines;
 pub use network::Network;
-pub use node::Node;
+pub use node::{Node, SOCKET_FOLDER};
 pub use node_image::NodeImage;
 pub use nodes::Nodes;
-pub use product::{MANAGER_PORT, Product};
 pub use reaper::Reaper;
 pub use run::{Run, RunId};
-pub use static_build::{Program, build_static};

@@ -25,7 +25,7 @@ use super::run::Run;
 use crate::wait::Patience;
 
 /// Where a node's engine has its socket, seen from inside.
-pub(super) const SOCKET_FOLDER: &str = "/run/node";
+pub const SOCKET_FOLDER: &str = "/run/node";
 /// Three nodes start in two seconds on a quiet machine.
 const UP_WITHIN: Duration = Duration::from_secs(60);
 
@@ -99,6 +99,11 @@ impl Node {
     /// Its address on the run's network, kept over restarts.
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// The socket of the engine inside, seen from this machine.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// A client of the engine inside.

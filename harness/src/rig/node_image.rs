@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use bollard::Docker;
-use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use bollard::query_parameters::{ImportImageOptionsBuilder, ListImagesOptionsBuilder, RemoveImageOptionsBuilder};
+use deploy::image::archive::{ImageArchive, Layer, Start, sha256};
+use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::archive::{ImageArchive, Layer, Start, sha256};
 use super::closure::{Trees, library_folders};
 use super::debs;
 use super::engine::Engine;
@@ -131,7 +132,7 @@ impl NodeImage {
         let name = image.tag.clone();
         let archive =
             tokio::task::spawn_blocking(move || recipe.build(&name)).await.context("build the node image")??;
-        archive.load_into(engine.docker()).await?;
+        load(engine.docker(), &archive).await?;
         remove_older(engine.docker(), &image.name()).await;
         Ok(Self { built_in: Some(start.elapsed()), ..image })
     }
@@ -140,6 +141,13 @@ impl NodeImage {
     pub fn name(&self) -> String {
         format!("{}:{}", self.repository, self.tag)
     }
+}
+
+async fn load(docker: &Docker, archive: &ImageArchive) -> Result<()> {
+    let body = stream::iter(archive.pieces().into_iter().map(Ok::<_, std::io::Error>));
+    let options = ImportImageOptionsBuilder::default().quiet(true).build();
+    let loaded = docker.import_image_stream(options, body, None).boxed().try_for_each(async |_| Ok(())).await;
+    loaded.with_context(|| format!("load image `{}`", archive.tag()))
 }
 
 /// What goes into the image, before its libraries are looked up.
@@ -241,7 +249,7 @@ impl Recipe {
             labels: vec![("moonswarm.image".to_owned(), "node".to_owned())],
             ..Start::default()
         };
-        ImageArchive::new(REPOSITORY, Some(tag), layer.finish()?, &start)
+        Ok(ImageArchive::new(REPOSITORY, Some(tag), layer.finish()?, &start)?)
     }
 }
 

@@ -7,7 +7,6 @@ use bollard::models::{Node as Member, NodeState, SwarmInitRequest, SwarmJoinRequ
 use bollard::query_parameters::ListNodesOptions;
 use futures_util::future::{join_all, try_join_all};
 
-use super::archive::ImageArchive;
 use super::engine::Engine;
 use super::network::Network;
 use super::node::Node;
@@ -92,18 +91,15 @@ impl Nodes {
         &self.network
     }
 
-    /// Loads images into all nodes, in parallel.
-    ///
-    /// # Errors
-    /// A node's engine refuses one.
-    pub async fn load(&self, images: &[ImageArchive]) -> Result<()> {
-        let into_one = async |node: &Node| {
-            for image in images {
-                image.load_into(node.docker()).await.with_context(|| format!("on node {}", node.name()))?;
-            }
-            anyhow::Ok(())
+    /// The nodes as a deployment takes them.
+    pub fn as_deployed(&self) -> Vec<deploy::Node> {
+        let node = |node: &Node| deploy::Node {
+            name: node.name().to_owned(),
+            role: if node.name() == self.manager().name() { deploy::Role::Manager } else { deploy::Role::Worker },
+            address: node.address().into(),
+            access: deploy::Access::Socket(node.socket().to_owned()),
         };
-        try_join_all(self.nodes.iter().map(into_one)).await.map(drop)
+        self.nodes.iter().map(node).collect()
     }
 
     /// Waits until the Swarm says of every node that it is READY.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use contract::bundle::BundleError;
+use docker::EngineError;
 
 use super::configs::ConfigError;
-use super::engine::EngineError;
 use super::spec::UnfitService;
 
 /// Why executors were not moved by Docker Swarm.

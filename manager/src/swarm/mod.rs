@@ -6,7 +6,6 @@
 //! calls: the service, its spec and its configs are looked up each time, and each call can be repeated.
 
 mod configs;
-mod engine;
 mod error;
 mod follow;
 mod model;
@@ -19,16 +18,16 @@ use std::time::Duration;
 
 use contract::api::Health;
 use contract::bundle::Bundle;
+pub use docker::EngineError;
+use docker::{Engine, filter, segment};
 use serde_json::Value;
 use telemetry::chain;
 use tokio::time::Instant;
 
 pub use self::configs::ConfigError;
-pub use self::engine::EngineError;
 pub use self::error::SwarmError;
 pub use self::spec::UnfitService;
 
-use self::engine::{Engine, filter, segment};
 use self::follow::{Verdict, Watch};
 use self::model::{Config, Created, LABEL_ROLE, LABEL_STACK, ROLE_EXECUTOR, Service, Task, UpdateState};
 use self::spec::Reference;

@@ -5,6 +5,7 @@ mod notifications;
 mod outages;
 mod path;
 mod rolling;
+mod upgrade;
 
 use anyhow::Result;
 use futures_util::future::LocalBoxFuture;
@@ -41,6 +42,11 @@ scenarios! {
     notifications::older_notification_changes_nothing,
     rolling::rolling_activation_replaces_every_executor,
     rolling::rolling_activation_is_measured,
+    upgrade::second_deploy_changes_nothing,
+    upgrade::upgrade_under_load_drops_nothing_and_keeps_the_rules,
+    upgrade::deploy_that_never_becomes_ready_is_taken_back,
+    upgrade::rollback_returns_to_the_first_deployment,
+    upgrade::drained_node_is_empty_and_gets_its_share_back,
     outages::killed_executor_comes_back_with_the_current_release,
     outages::killed_manager_is_replaced_and_nothing_stops,
 }

@@ -1,15 +1,19 @@
-//! The door to a Docker engine: JSON over HTTP/1.1 through a Unix socket, and nothing about services.
+//! The door to a Docker engine: HTTP/1.1 through a Unix socket, and nothing about services.
 //!
 //! Answers stay as near to the engine's own JSON as their reader wants. That is why no typed client stands here: one
 //! that knows the documented fields only would drop the others from a service's spec on its way back, and none knows
 //! `PreviousSpec`, which is answered but not documented.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::stream;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::Frame;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -23,7 +27,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 /// An engine that is alive answers within milliseconds, a Swarm without a leader within seconds.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
-/// Far above any answer that is asked for here: lists of services, tasks and a stack's configs.
+/// Far above any answer that is asked for: lists of services, tasks and a stack's configs.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// What a path segment or query value may hold unescaped (RFC 3986 §2.3).
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -83,23 +87,23 @@ pub enum EngineError {
 
 impl EngineError {
     /// The thing asked for does not exist.
-    pub(super) fn is_not_found(&self) -> bool {
+    pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Refused { status: 404, .. })
     }
 
     /// A thing of this name exists already.
-    pub(super) fn is_name_conflict(&self) -> bool {
+    pub fn is_name_conflict(&self) -> bool {
         matches!(self, Self::Refused { status: 409, .. })
     }
 
     /// Somebody changed the service between our reading and our writing. Swarm tells it by words only, under different
     /// statuses from one engine to the next (<https://github.com/moby/moby/issues/30794>).
-    pub(super) fn is_out_of_sequence(&self) -> bool {
+    pub fn is_out_of_sequence(&self) -> bool {
         matches!(self, Self::Refused { message, .. } if message.contains("update out of sequence"))
     }
 
     /// Asking again may help: the engine was away, slow, or its Swarm had no leader.
-    pub(super) fn is_transient(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::Connect { .. } | Self::Http { .. } | Self::Timeout { .. } => true,
             Self::Refused { status, .. } => *status >= 500,
@@ -108,13 +112,15 @@ impl EngineError {
     }
 }
 
+#[derive(Debug, Clone)]
 enum Address {
     Unix(PathBuf),
     Tcp(String),
 }
 
 /// A Docker engine, not connected: each question opens its own connection, since seconds or days lie between them.
-pub(super) struct Engine {
+#[derive(Debug)]
+pub struct Engine {
     address: Address,
     /// `/v1.41`: the newest API version that the engine speaks.
     prefix: OnceCell<String>,
@@ -122,7 +128,10 @@ pub(super) struct Engine {
 
 impl Engine {
     /// `address` is `unix:///PATH`, or `http://HOST:PORT` for a filtering proxy (and for tests).
-    pub(super) fn at(address: &str) -> Result<Self, EngineError> {
+    ///
+    /// # Errors
+    /// [`EngineError::Address`].
+    pub fn at(address: &str) -> Result<Self, EngineError> {
         let found = if let Some(path) = address.strip_prefix("unix://").filter(|path| path.starts_with('/')) {
             Address::Unix(path.into())
         } else if let Some(authority) = address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'))
@@ -135,68 +144,111 @@ impl Engine {
         Ok(Self { address: found, prefix: OnceCell::new() })
     }
 
+    /// Where it is, as [`Self::at`] takes it.
+    pub fn address(&self) -> String {
+        match &self.address {
+            Address::Unix(path) => format!("unix://{}", path.display()),
+            Address::Tcp(authority) => format!("http://{authority}"),
+        }
+    }
+
     /// Asks for what is at `path`, until `by` at the latest.
-    pub(super) async fn get<T: DeserializeOwned>(&self, path: &str, by: Instant) -> Result<T, EngineError> {
-        read(&self.ask(Method::GET, path, None, by).await?, &format!("GET {path}"))
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn get<T: DeserializeOwned>(&self, path: &str, by: Instant) -> Result<T, EngineError> {
+        read(&self.ask(Method::GET, path, None, soon(by)).await?, &format!("GET {path}"))
     }
 
     /// Posts `body` to `path`, until `by` at the latest.
-    pub(super) async fn post<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &Value,
-        by: Instant,
-    ) -> Result<T, EngineError> {
-        read(&self.ask(Method::POST, path, Some(body), by).await?, &format!("POST {path}"))
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value, by: Instant) -> Result<T, EngineError> {
+        read(&self.ask(Method::POST, path, Some(Content::json(body)), soon(by)).await?, &format!("POST {path}"))
+    }
+
+    /// Posts `body` to `path` and gives the answer as it came, which may take until `by`: for what runs or is read while
+    /// the question is open.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn post_for_bytes(&self, path: &str, body: &Value, by: Instant) -> Result<Bytes, EngineError> {
+        self.ask(Method::POST, path, Some(Content::json(body)), by).await
+    }
+
+    /// Streams a tar archive in pieces to `path` and gives the answer as it came, which may take until `by`.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn send_tar(&self, path: &str, pieces: Vec<Bytes>, by: Instant) -> Result<Bytes, EngineError> {
+        self.ask(Method::POST, path, Some(Content { kind: "application/x-tar", pieces }), by).await
     }
 
     /// Deletes what is at `path`, until `by` at the latest.
-    pub(super) async fn delete(&self, path: &str, by: Instant) -> Result<(), EngineError> {
-        self.ask(Method::DELETE, path, None, by).await.map(drop)
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn delete(&self, path: &str, by: Instant) -> Result<(), EngineError> {
+        self.ask(Method::DELETE, path, None, soon(by)).await.map(drop)
+    }
+
+    /// The newest API version that the engine speaks, `1.41`.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn api_version(&self, by: Instant) -> Result<String, EngineError> {
+        Ok(self.prefix(by).await?.trim_start_matches("/v").to_owned())
     }
 
     /// The engine's own newest version, not ours: under an older one it would leave newer fields of a spec out, and an
     /// update would then reset them.
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>, by: Instant) -> Result<Bytes, EngineError> {
+    async fn prefix(&self, by: Instant) -> Result<&str, EngineError> {
         #[derive(serde::Deserialize)]
         struct Versions {
             #[serde(rename = "ApiVersion")]
             api: String,
         }
         let prefix = self.prefix.get_or_try_init(|| async {
-            let answer = self.ask_plainly(Method::GET, "/version", None, by).await?;
+            let answer = self.ask_plainly(Method::GET, "/version", None, soon(by)).await?;
             read::<Versions>(&answer, "GET /version").map(|versions| format!("/v{}", versions.api))
         });
-        let path = format!("{}{path}", prefix.await?);
-        self.ask_plainly(method, &path, body, by).await
+        Ok(prefix.await?)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        content: Option<Content>,
+        by: Instant,
+    ) -> Result<Bytes, EngineError> {
+        let path = format!("{}{path}", self.prefix(by).await?);
+        self.ask_plainly(method, &path, content, by).await
     }
 
     async fn ask_plainly(
         &self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        content: Option<Content>,
         by: Instant,
     ) -> Result<Bytes, EngineError> {
         let request = format!("{method} {path}");
         let begun = Instant::now();
         let exchange = async {
-            let (address, connected) = match &self.address {
-                Address::Unix(path) => (
-                    format!("unix://{}", path.display()),
-                    UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
-                ),
-                Address::Tcp(authority) => (
-                    format!("http://{authority}"),
-                    TcpStream::connect(authority).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
-                ),
+            let connected = match &self.address {
+                Address::Unix(path) => {
+                    UnixStream::connect(path).await.map(|stream| Box::new(stream) as Box<dyn Stream>)
+                }
+                Address::Tcp(at) => TcpStream::connect(at).await.map(|stream| Box::new(stream) as Box<dyn Stream>),
             };
-            let stream = connected.map_err(|err| EngineError::Connect { address, err })?;
-            exchange(stream, method, path, body)
+            let stream = connected.map_err(|err| EngineError::Connect { address: self.address(), err })?;
+            exchange(stream, method, path, content)
                 .await
                 .map_err(|err| EngineError::Http { request: request.clone(), err })
         };
-        let (status, answer) = tokio::time::timeout_at(by.min(begun + REQUEST_DEADLINE), exchange)
+        let (status, answer) = tokio::time::timeout_at(by, exchange)
             .await
             .map_err(|_| EngineError::Timeout { request: request.clone(), waited: begun.elapsed() })??;
         if status.is_success() {
@@ -206,13 +258,38 @@ impl Engine {
     }
 }
 
+/// `by`, or the time after which an engine that did not answer won't.
+fn soon(by: Instant) -> Instant {
+    by.min(Instant::now() + REQUEST_DEADLINE)
+}
+
+/// What is sent with a question.
+struct Content {
+    kind: &'static str,
+    pieces: Vec<Bytes>,
+}
+
+impl Content {
+    fn json(value: &Value) -> Self {
+        Self { kind: "application/json", pieces: vec![Bytes::from(value.to_string())] }
+    }
+
+    fn body(mut self) -> BoxBody<Bytes, Infallible> {
+        if self.pieces.len() == 1 {
+            // Of known length, so it is not sent in chunks.
+            return Full::new(self.pieces.remove(0)).boxed();
+        }
+        StreamBody::new(stream::iter(self.pieces.into_iter().map(|piece| Ok(Frame::data(piece))))).boxed()
+    }
+}
+
 /// `text` as it may stand in a path segment.
-pub(super) fn segment(text: &str) -> String {
+pub fn segment(text: &str) -> String {
     utf8_percent_encode(text, ESCAPED).to_string()
 }
 
 /// The `filters=…` of a list: things that match every one of `values` under `key`.
-pub(super) fn filter(key: &str, values: &[&str]) -> String {
+pub fn filter(key: &str, values: &[&str]) -> String {
     format!("filters={}", utf8_percent_encode(&json!({ key: values }).to_string(), ESCAPED))
 }
 
@@ -223,16 +300,16 @@ async fn exchange(
     stream: Box<dyn Stream>,
     method: Method,
     path: &str,
-    body: Option<&Value>,
+    content: Option<Content>,
 ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let _driver = AbortOnDropHandle::new(tokio::spawn(connection));
     let mut request = Request::builder().method(method).uri(path).header(header::HOST, "docker");
-    if body.is_some() {
-        request = request.header(header::CONTENT_TYPE, "application/json");
+    if let Some(content) = &content {
+        request = request.header(header::CONTENT_TYPE, content.kind);
     }
-    let body = body.map(Value::to_string).unwrap_or_default();
-    let answer = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
+    let body = content.map_or_else(|| Full::default().boxed(), Content::body);
+    let answer = sender.send_request(request.body(body)?).await?;
     let status = answer.status();
     let answer = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?;
     Ok((status, answer.to_bytes()))

@@ -1,14 +1,17 @@
 //! Images of the product: one static program on nothing (`FROM scratch`), as production would run it.
 
-use std::path::{Path, PathBuf};
-
-use anyhow::{Result, bail};
+use std::io;
+use std::path::Path;
 
 use super::archive::{ImageArchive, Layer, Start, sha256};
-use super::closure::Trees;
+use super::error::ImageError;
 
 /// Whom the program runs as: the number that distroless images use for "nonroot".
-pub(super) const USER: u32 = 65532;
+pub(crate) const USER: u32 = 65532;
+/// Label of an image: digest of its program.
+const LABEL_PROGRAM: &str = "moonswarm.program.digest";
+/// Label of an image: the commit it was made of.
+const LABEL_REVISION: &str = "org.opencontainers.image.revision";
 /// Where the image has its certificates, and where most TLS libraries look.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Where hosts keep theirs: Debian, Fedora, Alpine.
@@ -22,15 +25,15 @@ const HOST_CERTIFICATES: [&str; 3] = [CERTIFICATES, "/etc/pki/tls/certs/ca-bundl
 ///
 /// # Errors
 /// The program can't be read, or it needs shared libraries, which the image would not have.
-pub fn product_image(name: &str, program: &Path, revision: &str) -> Result<ImageArchive> {
-    let content = fs_err::read(program)?;
+pub fn product_image(name: &str, program: &Path, revision: &str) -> Result<ImageArchive, ImageError> {
+    let content = fs_err::read(program).map_err(ImageError::Io)?;
     if needs_interpreter(&content) {
-        bail!(
-            "`{}` is linked dynamically and can't start in an empty image: build it with `-C target-feature=+crt-static`",
-            program.display()
-        );
+        return Err(ImageError::Dynamic(program.to_owned()));
     }
+    layered(name, &content, revision).map_err(ImageError::Io)
+}
 
+fn layered(name: &str, content: &[u8], revision: &str) -> io::Result<ImageArchive> {
     let mut layer = Layer::new();
     // A tmpfs mounted over a folder takes over its permissions (runc), so `/cache` is open as `/tmp` is.
     for (folder, mode) in
@@ -44,39 +47,18 @@ pub fn product_image(name: &str, program: &Path, revision: &str) -> Result<Image
     if let Some(certificates) = HOST_CERTIFICATES.iter().find_map(|path| fs_err::read(path).ok()) {
         layer.file(CERTIFICATES, 0o644, &certificates)?;
     }
-    layer.file(&format!("/bin/{name}"), 0o755, &content)?;
+    layer.file(&format!("/bin/{name}"), 0o755, content)?;
 
     let start = Start {
         entrypoint: vec![format!("/bin/{name}")],
         environment: vec![format!("SSL_CERT_FILE={CERTIFICATES}")],
         user: format!("{USER}:{USER}"),
         labels: vec![
-            ("org.opencontainers.image.revision".into(), revision.into()),
-            ("moonswarm.program.digest".into(), format!("sha256:{}", sha256(&content))),
+            (LABEL_REVISION.into(), revision.into()),
+            (LABEL_PROGRAM.into(), format!("sha256:{}", sha256(content))),
         ],
     };
     ImageArchive::new(&format!("localhost/{name}"), None, layer.finish()?, &start)
-}
-
-/// Makes the image `localhost/init-cases:CONTENT` of programs by their place in it, and of the libraries they need.
-///
-/// # Errors
-/// A program can't be read, or one of its libraries is missing.
-pub fn init_image(programs: &[(String, PathBuf)]) -> Result<ImageArchive> {
-    let mut layer = Layer::new();
-    for (folder, mode) in [("/bin", 0o755), ("/dev", 0o755), ("/proc", 0o755), ("/sys", 0o755), ("/tmp", 0o1777)] {
-        layer.folder(folder, mode)?;
-    }
-    let trees = Trees::host();
-    let files: Vec<PathBuf> = programs.iter().map(|(_, file)| file.clone()).collect();
-    for (link, target) in [("/lib", "usr/lib"), ("/lib64", "usr/lib64")] {
-        layer.link(link, target)?;
-    }
-    for (place, file) in programs.iter().cloned().chain(trees.libraries(&files)?) {
-        layer.file(&place, 0o755, &fs_err::read(file)?)?;
-    }
-    let start = Start { labels: vec![("moonswarm.image".to_owned(), "init-cases".to_owned())], ..Start::default() };
-    ImageArchive::new("localhost/init-cases", None, layer.finish()?, &start)
 }
 
 /// Whether an ELF program asks for a dynamic linker: it has a program header of type `PT_INTERP` (`man 5 elf`).

@@ -3,12 +3,10 @@
 //! The form is the one of `docker save` (<https://github.com/moby/docker-image-spec/blob/main/v1.2.md>, "Combined Image
 //! JSON + Filesystem Changeset Format"). Times and owners are fixed, so the same content always gives the same image.
 
-use anyhow::{Context, Result};
-use bollard::Docker;
-use bollard::query_parameters::ImportImageOptionsBuilder;
+use std::io;
+
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
@@ -18,44 +16,60 @@ const RECORD: usize = 512;
 const PART_MODE: u32 = 0o644;
 
 /// Files of an image, gathered as one tar.
-pub(super) struct Layer {
+pub struct Layer {
     tar: tar::Builder<Vec<u8>>,
 }
 
 impl Layer {
-    pub(super) fn new() -> Self {
+    /// Nothing yet.
+    pub fn new() -> Self {
         let mut tar = tar::Builder::new(Vec::new());
         tar.mode(tar::HeaderMode::Deterministic);
         Self { tar }
     }
 
     /// Adds a folder; `path` is absolute in the image.
-    pub(super) fn folder(&mut self, path: &str, mode: u32) -> Result<()> {
+    ///
+    /// # Errors
+    /// The path can't stand in a tar.
+    pub fn folder(&mut self, path: &str, mode: u32) -> io::Result<()> {
         self.add(path, tar::EntryType::Directory, mode, &[])
     }
 
     /// Adds a file owned by root.
-    pub(super) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Result<()> {
+    ///
+    /// # Errors
+    /// The path can't stand in a tar.
+    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> io::Result<()> {
         self.add(path, tar::EntryType::Regular, mode, content)
     }
 
     /// Adds a symbolic link to `target`.
-    pub(super) fn link(&mut self, path: &str, target: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// The path can't stand in a tar.
+    pub fn link(&mut self, path: &str, target: &str) -> io::Result<()> {
         let mut header = header(tar::EntryType::Symlink, 0o777, 0);
-        self.tar
-            .append_link(&mut header, inside(path), target)
-            .with_context(|| format!("add link `{path}` to an image layer"))
+        self.tar.append_link(&mut header, inside(path), target)
     }
 
-    fn add(&mut self, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) -> Result<()> {
+    fn add(&mut self, path: &str, kind: tar::EntryType, mode: u32, content: &[u8]) -> io::Result<()> {
         let mut header = header(kind, mode, content.len());
-        self.tar
-            .append_data(&mut header, inside(path), content)
-            .with_context(|| format!("add `{path}` to an image layer"))
+        self.tar.append_data(&mut header, inside(path), content)
     }
 
-    pub(super) fn finish(self) -> Result<Bytes> {
-        Ok(Bytes::from(self.tar.into_inner().context("close an image layer")?))
+    /// The tar.
+    ///
+    /// # Errors
+    /// Never in practice: it is written to memory.
+    pub fn finish(self) -> io::Result<Bytes> {
+        Ok(Bytes::from(self.tar.into_inner()?))
+    }
+}
+
+impl Default for Layer {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -74,12 +88,15 @@ fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
 
 /// How a container of the image starts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Start {
-    pub(super) entrypoint: Vec<String>,
-    pub(super) environment: Vec<String>,
+pub struct Start {
+    /// Program and first arguments.
+    pub entrypoint: Vec<String>,
+    /// `NAME=VALUE`.
+    pub environment: Vec<String>,
     /// `UID:GID`; empty is root.
-    pub(super) user: String,
-    pub(super) labels: Vec<(String, String)>,
+    pub user: String,
+    /// Labels of the image.
+    pub labels: Vec<(String, String)>,
 }
 
 /// An image, ready to be loaded into any number of engines. Cloning shares the content.
@@ -92,7 +109,10 @@ pub struct ImageArchive {
 impl ImageArchive {
     /// An image `repository:TAG` of one layer; without `tag` the tag is made of the content, so that a changed program
     /// can't hide behind an old name.
-    pub(super) fn new(repository: &str, tag: Option<&str>, layer: Bytes, start: &Start) -> Result<Self> {
+    ///
+    /// # Errors
+    /// A name can't stand in a tar.
+    pub fn new(repository: &str, tag: Option<&str>, layer: Bytes, start: &Start) -> io::Result<Self> {
         let layer_digest = sha256(&layer);
         let labels: serde_json::Map<_, _> = start.labels.iter().map(|(k, v)| (k.clone(), json!(v))).collect();
         let config = json!({
@@ -134,29 +154,16 @@ impl ImageArchive {
         self.parts.iter().map(Bytes::len).sum()
     }
 
-    /// Loads the image into an engine, unless it is there already.
-    ///
-    /// # Errors
-    /// The engine refuses it.
-    pub async fn load_into(&self, docker: &Docker) -> Result<()> {
-        if docker.inspect_image(&self.tag).await.is_ok() {
-            return Ok(());
-        }
-        let body = stream::iter(self.parts.clone().into_iter().map(Ok::<_, std::io::Error>));
-        let options = ImportImageOptionsBuilder::default().quiet(true).build();
-        docker
-            .import_image_stream(options, body, None)
-            .boxed()
-            .try_for_each(async |_| Ok(()))
-            .await
-            .with_context(|| format!("load image `{}`", self.tag))
+    /// The archive, in pieces that share their content with this one.
+    pub fn pieces(&self) -> Vec<Bytes> {
+        self.parts.clone()
     }
 }
 
 /// One member of the outer tar: header, content, padding. The content is shared, not copied.
-fn add_part(parts: &mut Vec<Bytes>, name: &str, content: Bytes) -> Result<()> {
+fn add_part(parts: &mut Vec<Bytes>, name: &str, content: Bytes) -> io::Result<()> {
     let mut header = header(tar::EntryType::Regular, PART_MODE, content.len());
-    header.set_path(name).with_context(|| format!("name `{name}` in an image archive"))?;
+    header.set_path(name)?;
     header.set_cksum();
     parts.push(Bytes::copy_from_slice(header.as_bytes()));
     let padding = content.len().next_multiple_of(RECORD) - content.len();
@@ -165,12 +172,13 @@ fn add_part(parts: &mut Vec<Bytes>, name: &str, content: Bytes) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn sha256(content: &[u8]) -> String {
+/// Digest in lower-case hexadecimal digits.
+pub fn sha256(content: &[u8]) -> String {
     HEXLOWER.encode(digest(&SHA256, content).as_ref())
 }
 
-/// The machine's architecture in Docker's words.
-fn architecture() -> &'static str {
+/// This machine's architecture in Docker's words.
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

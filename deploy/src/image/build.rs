@@ -7,12 +7,11 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 
-use crate::programs::cargo;
+use super::error::ImageError;
 
 /// A cold build of both programs takes about ten minutes on two cores.
 const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
@@ -44,14 +43,18 @@ impl Program {
 }
 
 /// Builds `programs` with the profile `dist` for this machine's architecture and tells where they are, by program name.
-/// cargo's progress goes to stderr; when nothing changed this takes a second.
+/// `cargo` is a command that runs cargo in the workspace. Its progress goes to stderr; when nothing changed this takes a
+/// second.
 ///
 /// # Errors
 /// cargo can't be run, the build fails (cargo has said why by then), or it takes longer than 45 minutes.
-pub async fn build_static(programs: &[Program]) -> Result<BTreeMap<String, PathBuf>> {
+pub async fn build_static(
+    cargo: std::process::Command,
+    programs: &[Program],
+) -> Result<BTreeMap<String, PathBuf>, ImageError> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let flags_for_target = format!("CARGO_TARGET_{}_RUSTFLAGS", target.replace('-', "_").to_uppercase());
-    let mut command = Command::from(cargo());
+    let mut command = Command::from(cargo);
     command
         .args(["build", "--profile", "dist", "--target", &target, "--message-format", "json-render-diagnostics"])
         .args(programs.iter().flat_map(|program| ["--package", program.package, program.kind, program.binary]))
@@ -65,25 +68,25 @@ pub async fn build_static(programs: &[Program]) -> Result<BTreeMap<String, PathB
 
     let found = tokio::time::timeout(BUILD_DEADLINE, run(command))
         .await
-        .with_context(|| format!("`cargo build` is not done after {BUILD_DEADLINE:?}"))??;
+        .map_err(|_| ImageError::Build(format!("is not done after {BUILD_DEADLINE:?}")))??;
     for program in programs {
         if !found.contains_key(program.binary) {
-            bail!("`cargo build` succeeded without naming an executable `{}`", program.binary);
+            return Err(ImageError::Build(format!("succeeded without naming an executable `{}`", program.binary)));
         }
     }
     Ok(found)
 }
 
-async fn run(mut command: Command) -> Result<BTreeMap<String, PathBuf>> {
-    let mut cargo = command.spawn().context("run `cargo build`")?;
-    let mut messages = BufReader::new(cargo.stdout.take().context("read what cargo says")?).lines();
+async fn run(mut command: Command) -> Result<BTreeMap<String, PathBuf>, ImageError> {
+    let mut cargo = command.spawn().map_err(ImageError::Cargo)?;
+    let mut messages = BufReader::new(cargo.stdout.take().expect("it was asked for above")).lines();
     let mut found = BTreeMap::new();
-    while let Some(line) = messages.next_line().await.context("read what cargo says")? {
+    while let Some(line) = messages.next_line().await.map_err(ImageError::Cargo)? {
         found.extend(executable(&line));
     }
-    let status = cargo.wait().await.context("wait for `cargo build`")?;
+    let status = cargo.wait().await.map_err(ImageError::Cargo)?;
     if !status.success() {
-        bail!("`cargo build --profile dist` failed ({status})");
+        return Err(ImageError::Build(format!("failed ({status})")));
     }
     Ok(found)
 }
