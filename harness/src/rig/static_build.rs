@@ -26,27 +26,24 @@ pub struct Program {
     pub binary: &'static str,
     /// `--bin`, or `--example` for one that is not delivered.
     kind: &'static str,
-    /// `dist`, or `init` for what must be small.
-    profile: &'static str,
 }
 
 impl Program {
     /// `moonswarm-executor`.
-    pub const EXECUTOR: Self =
-        Self { package: "executor", binary: "moonswarm-executor", kind: "--bin", profile: "dist" };
+    pub const EXECUTOR: Self = Self { package: "executor", binary: "moonswarm-executor", kind: "--bin" };
     /// `moonswarm-manager`.
-    pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager", kind: "--bin", profile: "dist" };
+    pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager", kind: "--bin" };
     /// `moonswarm-init`, the first process of containers.
-    pub const INIT: Self = Self { package: "supervisor", binary: "moonswarm-init", kind: "--bin", profile: "init" };
+    pub const INIT: Self = Self { package: "supervisor", binary: "moonswarm-init", kind: "--bin" };
     /// `probe`, which misbehaves in containers under it.
-    pub const PROBE: Self = Self { package: "supervisor", binary: "probe", kind: "--example", profile: "dist" };
+    pub const PROBE: Self = Self { package: "supervisor", binary: "probe", kind: "--example" };
     /// `loadgen`, the load generator of the benchmarks.
-    pub const LOADGEN: Self = Self { package: "loadgen", binary: "loadgen", kind: "--bin", profile: "dist" };
+    pub const LOADGEN: Self = Self { package: "loadgen", binary: "loadgen", kind: "--bin" };
     /// `cost`, which measures the sandbox without HTTP around it.
-    pub const COST: Self = Self { package: "sandbox", binary: "cost", kind: "--example", profile: "dist" };
+    pub const COST: Self = Self { package: "sandbox", binary: "cost", kind: "--example" };
 }
 
-/// Builds `programs`, all of one profile, for this machine's architecture and tells where they are, by program name.
+/// Builds `programs` with the profile `dist` for this machine's architecture and tells where they are, by program name.
 /// cargo's progress goes to stderr; when nothing changed this takes a second.
 ///
 /// # Errors
@@ -54,10 +51,9 @@ impl Program {
 pub async fn build_static(programs: &[Program]) -> Result<BTreeMap<String, PathBuf>> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let flags_for_target = format!("CARGO_TARGET_{}_RUSTFLAGS", target.replace('-', "_").to_uppercase());
-    let profile = programs.first().map_or("dist", |program| program.profile);
     let mut command = Command::from(cargo());
     command
-        .args(["build", "--profile", profile, "--target", &target, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--profile", "dist", "--target", &target, "--message-format", "json-render-diagnostics"])
         .args(programs.iter().flat_map(|program| ["--package", program.package, program.kind, program.binary]))
         // These two would take precedence over the flags for the target, and the result would not be static.
         .env_remove("RUSTFLAGS")
@@ -87,7 +83,7 @@ async fn run(mut command: Command) -> Result<BTreeMap<String, PathBuf>> {
     }
     let status = cargo.wait().await.context("wait for `cargo build`")?;
     if !status.success() {
-        bail!("`cargo build` of static programs failed ({status})");
+        bail!("`cargo build --profile dist` failed ({status})");
     }
     Ok(found)
 }
