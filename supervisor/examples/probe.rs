@@ -27,6 +27,7 @@ use std::io::{Write, stdout};
 use std::process::{Command, Stdio, exit};
 
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -86,13 +87,18 @@ fn orphans(count: u32) {
 fn wait(deaf_to: &[Signal]) {
     let set = SigSet::all();
     set.thread_block().unwrap();
+    let signals = SignalFd::new(&set).unwrap();
     println!("ready");
     stdout().flush().unwrap();
     loop {
-        // nix has no name for a real-time signal.
-        let Ok(signal) = set.wait() else {
-            println!("got a real-time signal");
-            continue;
+        let number = signals.read_signal().unwrap().unwrap().ssi_signo;
+        let signal = match Signal::try_from(i32::try_from(number).unwrap()) {
+            Ok(signal) => signal,
+            // nix has no name for a real-time signal.
+            Err(_) => {
+                println!("got a real-time signal");
+                continue;
+            }
         };
         println!("got {signal}");
         stdout().flush().unwrap();

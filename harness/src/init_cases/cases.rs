@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::stage::{Init, Stage, wait_for};
+use super::stage::{Init, Stage};
 
 /// One case: what must happen, and how that is brought about.
 pub(super) struct Case {
@@ -46,7 +46,7 @@ pub(super) const SHARED: &[Case] = &[
         run: |stage, init| {
             let container = stage.under(init, &[], &["/bin/probe", "orphans", "1000"])?;
             container.says("1000 orphans made", 1)?;
-            wait_for(|| {
+            container.wait_for(|| {
                 let zombies = container.probe(&["zombies"])?;
                 Ok(if zombies.trim() == "zombies 0" { Ok(()) } else { Err(zombies) })
             })

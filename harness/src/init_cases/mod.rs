@@ -77,7 +77,7 @@ impl Report {
     /// The table for people.
     pub fn table(&self) -> String {
         let inits = [Init::Moonswarm, Init::Tini, Init::DumbInit];
-        let mut text = format!("{:<76}{}\n", "case", inits.map(|init| format!("{init:<16}")).concat());
+        let mut text = format!("{:<84}{}\n", "case", inits.map(|init| format!("{init:<16}")).concat());
         let mut names: Vec<_> = self.rows.iter().map(|row| row.case).collect();
         names.dedup();
         for name in names {
@@ -87,7 +87,7 @@ impl Report {
                 Some(_) => "can't",
                 None => "-",
             };
-            text += &format!("{name:<76}{}\n", inits.map(|init| format!("{:<16}", word(init))).concat());
+            text += &format!("{name:<84}{}\n", inits.map(|init| format!("{:<16}", word(init))).concat());
         }
         for (init, why) in &self.skipped {
             text += &format!("SKIPPED {init}: {why}\n");
