@@ -10,23 +10,25 @@ export PATH
 # The metadata server answers from outside of the machine, through a network namespace of its own, so that what the machine
 # does to packets on their way out (DOCKER-USER) is done to these, too. Google's is reached the same way.
 metadata_network() {
-  echo 1 >/proc/sys/net/ipv4/ip_forward
-  ip netns add metadata
-  ip link add metadata0 type veth peer name eth0 netns metadata
-  ip address add 169.254.169.253/30 dev metadata0
-  ip link set metadata0 up
-  ip netns exec metadata sh -c "
-    echo 1 >/proc/sys/net/ipv4/ip_forward
-    echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects
-    ip address add 169.254.169.254/30 dev eth0
-    ip link set lo up
-    ip link set eth0 up
-    ip route add default via 169.254.169.253
-    iptables -w -t nat -A PREROUTING -d 169.254.169.254 -p tcp --dport 80 -j DNAT --to-destination $cloud
-    iptables -w -t nat -A POSTROUTING -o eth0 -j MASQUERADE"
-  iptables -w -t nat -A POSTROUTING -s 169.254.169.254 ! -o metadata0 -j MASQUERADE
-  iptables -w -I FORWARD -i metadata0 -j ACCEPT
-  iptables -w -I FORWARD -o metadata0 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
+  # The name of the last boot's may still be there.
+  rm -f /run/netns/metadata /var/run/netns/metadata
+  echo 1 >/proc/sys/net/ipv4/ip_forward &&
+    ip netns add metadata &&
+    ip link add metadata0 type veth peer name eth0 netns metadata &&
+    ip address add 169.254.169.253/30 dev metadata0 &&
+    ip link set metadata0 up &&
+    ip netns exec metadata sh -ec "
+      echo 1 >/proc/sys/net/ipv4/ip_forward
+      echo 0 >/proc/sys/net/ipv4/conf/all/send_redirects
+      ip address add 169.254.169.254/30 dev eth0
+      ip link set lo up
+      ip link set eth0 up
+      ip route add default via 169.254.169.253
+      iptables -w -t nat -A PREROUTING -d 169.254.169.254 -p tcp --dport 80 -j DNAT --to-destination $cloud
+      iptables -w -t nat -A POSTROUTING -o eth0 -j MASQUERADE" &&
+    iptables -w -t nat -A POSTROUTING -s 169.254.169.254 ! -o metadata0 -j MASQUERADE &&
+    iptables -w -I FORWARD -i metadata0 -j ACCEPT &&
+    iptables -w -I FORWARD -o metadata0 -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT
 }
 
 # A disk is a folder here: what mounts it by its device's name gets the folder (see mount.sh).

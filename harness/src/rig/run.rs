@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
@@ -25,10 +26,11 @@ const OWNER_FILE: &str = "owner";
 pub struct RunId(String);
 
 impl RunId {
-    /// An id that no other run on this machine has: seconds since 1970 and the process id.
+    /// An id that no other run on this machine has: seconds since 1970, the process id, and the run's number in the process.
     fn fresh() -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self(format!("e2e-{seconds:x}-{}", std::process::id()))
+        Self(format!("e2e-{seconds:x}-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// The id as text.
@@ -194,7 +196,9 @@ mod tests {
             assert!(bad.parse::<RunId>().is_err(), "{bad}");
         }
 
-        assert_eq!(RunId::fresh().as_str().parse::<RunId>().unwrap(), RunId::fresh());
+        let fresh = RunId::fresh();
+        assert_eq!(fresh.as_str().parse::<RunId>().unwrap(), fresh);
+        assert_ne!(RunId::fresh(), fresh, "two runs of one process");
     }
 
     #[test]

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// Asks the metadata server as the machine 10.71.0.2 does; on paper, 127.71.0.2 stands in for it.
-    async fn from_machine(&self, method: reqwest::Method, path: &str, body: &str) -> (StatusCode, String) {
+    async fn ask_from_machine(&self, method: reqwest::Method, path: &str, body: &str) -> (StatusCode, String) {
         let machine = reqwest::Client::builder().local_address(Some([127, 71, 0, 2].into())).build().unwrap();
         let request = machine.request(method, self.url(path)).header("Metadata-Flavor", "Google").body(body.to_owned());
         let response = request.send().await.unwrap();
@@ -89,7 +89,8 @@ impl World {
     }
 
     async fn metadata(&self, path: &str) -> String {
-        let (status, text) = self.from_machine(reqwest::Method::GET, &format!("/computeMetadata/v1/{path}"), "").await;
+        let (status, text) =
+            self.ask_from_machine(reqwest::Method::GET, &format!("/computeMetadata/v1/{path}"), "").await;
         assert!(status.is_success(), "{path}: {status} {text}");
         text
     }
@@ -167,10 +168,10 @@ async fn a_machine_learns_about_itself_and_leaves_guest_attributes() {
         world.metadata("instance/network-interfaces/?recursive=true").await,
     ];
     let phase = "/computeMetadata/v1/instance/guest-attributes/swarm/phase";
-    let (written, _) = world.from_machine(reqwest::Method::PUT, phase, "joining").await;
+    let (written, _) = world.ask_from_machine(reqwest::Method::PUT, phase, "joining").await;
     let read = instances.get_guest_attributes().set_project("test").set_zone(ZONE).set_instance("manager-1");
     let read = read.set_query_path("swarm/").send().await.unwrap();
-    let (missing, _) = world.from_machine(reqwest::Method::GET, "/computeMetadata/v1/instance/none", "").await;
+    let (missing, _) = world.ask_from_machine(reqwest::Method::GET, "/computeMetadata/v1/instance/none", "").await;
 
     insta::assert_snapshot!(told.join("\n"), @r#"
     manager-1
