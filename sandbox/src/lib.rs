@@ -123,5 +123,6 @@ pub use limits::Limits;
 pub use log::{Level, LogLine};
 pub use manifest::{Manifest, OwnLimits};
 pub use run::{Execution, Outcome, Run, Step, Waiting};
+pub use slot::nanos;
 pub use types::TYPES;
 pub use vm::Vm;
