@@ -55,8 +55,8 @@ pub fn run(mut child: Command, case: &Case, rounds: u32) -> Result<Seen> {
     // A child that died while it was written to is found below.
     let _ = child.stdin.take().map(|mut stdin| stdin.write_all(&order));
 
-    // The larger limit is that of wall time; most runs take a fortieth of it.
-    let patience = Limits::default().wall * PATIENCE + Limits::default().wall / 10 * rounds;
+    // The larger limit is that of wall time; most runs take a fortieth of it, on a machine that has nothing else to do.
+    let patience = Limits::default().wall * PATIENCE + Limits::default().wall / 2 * rounds;
     let text = told.recv_timeout(patience);
     if text.is_err() {
         child.kill().context("kill a process that hangs")?;

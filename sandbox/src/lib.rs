@@ -125,5 +125,6 @@ pub use log::{Level, LogLine};
 pub use manifest::{Manifest, OwnLimits};
 pub use policy::policy;
 pub use run::{Execution, Outcome, Run, Step, Waiting};
+pub use slot::nanos;
 pub use types::TYPES;
 pub use vm::Vm;

@@ -234,7 +234,7 @@ fn cpu_time(clock: libc::clockid_t) -> u64 {
 }
 
 /// `duration` in nanoseconds; five centuries fit, and more is as good as that.
-pub(crate) fn nanos(duration: Duration) -> u64 {
+pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

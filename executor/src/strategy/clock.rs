@@ -1,9 +1,10 @@
 //! Time as worker threads need it: one number for moments, and what an execution used of its thread's CPU.
 
 use std::sync::LazyLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::time::{ClockId, clock_gettime};
+pub(crate) use sandbox::nanos;
 
 /// Reading a thread's CPU clock is a system call; a reading this fresh serves the next execution as well.
 const READING_MAX_NS: u64 = 1_000_000;
@@ -12,11 +13,6 @@ const READING_MAX_NS: u64 = 1_000_000;
 pub(crate) fn now_ns() -> u64 {
     static ORIGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
     nanos(ORIGIN.elapsed()) + 1
-}
-
-/// `duration` in nanoseconds; five centuries fit, and more is as good as that.
-pub(crate) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Tells what an execution used of its thread's CPU, mostly without asking the system.

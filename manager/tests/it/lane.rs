@@ -123,12 +123,12 @@ async fn silence_is_not_refusal() {
     let [quick] = world.followers(["quick"]).await;
     let slow = world.silent_follower("slow").await;
 
-    let answer = world.put("acme/risk", "?wait=100ms", "return 1").await.body::<contract::api::ChangeAnswer>();
+    let answer = world.put("acme/risk", "?wait=3s", "return 1").await.body::<contract::api::ChangeAnswer>();
 
     let live = answer.live.unwrap();
     assert_eq!((live.executors, live.acknowledged), (2, 1));
     assert_eq!((live.laggards[0].executor.as_str(), live.laggards[0].node.as_str()), ("slow", "node-of-slow"));
-    assert!(live.laggards[0].reason.starts_with("no answer to prepare for 0."), "{:?}", live.laggards);
+    assert!(live.laggards[0].reason.starts_with("no answer to prepare for "), "{:?}", live.laggards);
     assert_eq!((quick.active(), slow.active()), (2, 1));
 
     slow.speak();
