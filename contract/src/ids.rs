@@ -50,6 +50,9 @@ pub enum NameError {
 }
 
 fn check(what: &'static str, name: &str) -> Result<(), NameError> {
+    if what == "tenant" && name == TenantName::STACK {
+        return Ok(());
+    }
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }
@@ -123,6 +126,17 @@ name!(
     TenantName,
     "tenant"
 );
+impl TenantName {
+    /// The operator's own tenant, the only one that may begin with `@`. Its scripts are what all tenants have in common;
+    /// nobody calls them from outside.
+    pub const STACK: &'static str = "@stack";
+
+    /// Whether this is [`TenantName::STACK`].
+    pub fn is_stack(&self) -> bool {
+        self.0 == Self::STACK
+    }
+}
+
 name!(
     /// A script of a tenant. 1 to 64 of `[A-Za-z0-9._-]`, for example `risk`.
     ScriptName,
@@ -134,6 +148,13 @@ name!(
     EventName,
     "event"
 );
+
+impl EventName {
+    /// Whether it is a name of the life cycle: `On` and a capital letter. Such events happen, nobody sends them.
+    pub fn is_life_cycle(&self) -> bool {
+        self.0.strip_prefix("On").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+    }
+}
 
 /// One immutable content of a script: the lower-case hex SHA-256 of its bytes, 64 characters.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
