@@ -42,7 +42,9 @@ pub(crate) async fn run(worker: &Rc<Worker>, names: &str, parts: &Parts, body: I
             let script = Arc::clone(names.find(active)?);
             let siblings = active.tenant(&names.tenant).cloned().unwrap_or_default();
             let cancel = CancellationToken::new();
-            Ok((Job { script, entry: Entry::Handle, id, input, siblings, cancel, drill }, wait))
+            let layers = active.layers(&script);
+            let ticket = None;
+            Ok((Job { script, entry: Entry::Handle, id, input, siblings, layers, ticket, cancel, drill }, wait))
         }),
         None => Err(not_ready()),
     };
@@ -125,6 +127,9 @@ fn hint(code: Code, limits: &Limits) -> Option<String> {
         ),
         Code::ResultInvalid => write!(hint, "return tables, strings, finite numbers, booleans or nil"),
         Code::BadJson => write!(hint, "send JSON (RFC 8259), or no body at all for `null`"),
+        Code::MiddlewareFailed => {
+            write!(hint, "calls are refused as long as it fails; mend it, or take it back with `moonswarm rollback`")
+        }
         Code::Overloaded => write!(hint, "send less at once, and again after the time in `retry-after`"),
         Code::Internal => write!(hint, "the executor's log tells more under this request id"),
         _ => return None,

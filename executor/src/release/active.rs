@@ -8,10 +8,11 @@ use std::time::SystemTime;
 use contract::bundle::{Bundle, Sources};
 use contract::ids::EventName;
 use contract::release::{Scripts, Signed, SignedRelease, Statement};
-use contract::{Code, ScriptName, TenantName, Version};
+use contract::{Code, Problem, ScriptName, TenantName, Version};
 use http::HeaderValue;
 use sandbox::{Engine, Limits, Manifest};
 
+use super::layers::{Around, Layers};
 use crate::outbound::{HttpGrant, InvalidHost};
 use crate::strategy::Share;
 
@@ -28,6 +29,8 @@ pub struct Active {
     // INVARIANT: `tenants` holds exactly the scripts of `scripts`, and `scripts` has the digest of `statement`.
     pub(super) scripts: Scripts,
     pub(super) tenants: HashMap<TenantName, Arc<Tenant>>,
+    /// `None`: calls go straight to their scripts.
+    pub(super) layers: Option<Arc<Layers>>,
     pub(super) number_header: HeaderValue,
     pub(super) served: OnceLock<Served>,
 }
@@ -49,6 +52,8 @@ pub struct Script {
     pub program: sandbox::Program,
     /// What it declares.
     pub manifest: Manifest,
+    /// Whether it has functions for events of the life cycle.
+    pub has_life_cycle: bool,
     /// Executions of it that are under way in this process.
     pub running: AtomicU32,
     /// Whom it may ask over HTTP.
@@ -57,9 +62,25 @@ pub struct Script {
     pub source: Arc<[u8]>,
 }
 
+/// The event of that name, which somebody sends.
+///
+/// # Errors
+/// `bad_request`: it is no name, or one of the life cycle.
+pub(crate) fn sent(name: &str) -> Result<EventName, Box<Problem>> {
+    let refused = |detail| Box::new(Problem::new(Code::BadRequest, detail));
+    let event: EventName = name.parse().map_err(|err| refused(format!("{err}")))?;
+    if event.is_life_cycle() {
+        let detail = format!("event `{event}` is one of the life cycle of scripts, which nobody can send");
+        return Err(Box::new(
+            refused(detail).with_hint("names of events that begin with `On` and a capital are reserved"),
+        ));
+    }
+    Ok(event)
+}
+
 /// The scripts of a tenant that want an event, by name.
 pub(crate) fn wanting<'t>(tenant: &'t Tenant, event: &EventName) -> Vec<&'t Arc<Script>> {
-    let mut wanting: Vec<_> = tenant.values().filter(|script| script.manifest.events.contains(event)).collect();
+    let mut wanting: Vec<_> = tenant.values().filter(|script| script.manifest.wants(event.as_str())).collect();
     wanting.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     wanting
 }
@@ -104,6 +125,7 @@ impl Script {
             version,
             version_header,
             program,
+            has_life_cycle: manifest.events.iter().any(EventName::is_life_cycle),
             manifest,
             running: AtomicU32::new(0),
             http,
@@ -178,12 +200,22 @@ impl Active {
     /// # Errors
     /// Which part of the name is unknown.
     pub fn find(&self, tenant: &str, script: &str) -> Result<&Arc<Script>, Missing> {
-        self.tenants.get(tenant).ok_or(Missing::Tenant)?.get(script).ok_or(Missing::Script)
+        self.tenant(tenant).ok_or(Missing::Tenant)?.get(script).ok_or(Missing::Script)
     }
 
-    /// The scripts of a tenant.
+    /// The scripts of a tenant, for who may call them: those of [`TenantName::STACK`] are nobody's to call.
     pub fn tenant(&self, tenant: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(tenant)
+        self.tenants.get(tenant).filter(|_| tenant != TenantName::STACK)
+    }
+
+    /// The middleware around calls of `script`, which is one of this release; `None` if there is none.
+    pub fn layers(&self, script: &Script) -> Option<Around> {
+        self.layers.as_ref()?.around(script)
+    }
+
+    /// All tenants and their scripts, the operator's own among them.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = (&TenantName, &Arc<Tenant>)> {
+        self.tenants.iter()
     }
 
     /// Whether the tenant has a script.

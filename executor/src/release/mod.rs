@@ -2,6 +2,7 @@
 //! ([`Serving`]).
 
 mod active;
+mod layers;
 mod offer;
 mod prepare;
 mod refusal;
@@ -9,8 +10,9 @@ mod serving;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub(crate) use active::wanting;
 pub use active::{Active, Missing, Script, Served, Source, Tenant, Workshop};
+pub(crate) use active::{sent, wanting};
+pub use layers::Around;
 pub use offer::{Change, Content, Offer, Trust, Verified};
 pub use prepare::{Known, prepare};
 pub use refusal::Refusal;

@@ -1,13 +1,14 @@
 //! From an offer to a release that is ready to run. Pure: no I/O, no clock; the same offer on the same base gives the
 //! same release or the same refusal.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use contract::release::{Entry, Scripts, check_digest};
 use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
+use super::layers::{LAYERS_MAX, Layers};
 use super::{Active, Change, Offer, Refusal, Script, Tenant, Trust};
 use crate::strategy::Share;
 
@@ -27,7 +28,8 @@ impl Known {
 
     /// A script that was compiled before from the same source under the same name.
     fn compiled(&self, tenant: &str, script: &str, version: &Version) -> Option<&Arc<Script>> {
-        self.all().filter_map(|release| release.find(tenant, script).ok()).find(|known| known.version == *version)
+        let scripts = self.all().filter_map(|release| release.tenants.get(tenant)?.get(script));
+        scripts.into_iter().find(|known| known.version == *version)
     }
 
     /// What the tenant's scripts have in common: a new version is no new tenant.
@@ -61,11 +63,30 @@ pub fn prepare(trust: &Trust, known: &Known, offer: Offer) -> Result<Active, Ref
     })?;
 
     let mut tenants = base.map(|base| base.tenants.clone()).unwrap_or_default();
+    let changed: BTreeSet<TenantName> = changes.iter().map(|change| change.tenant.clone()).collect();
     for change in changes {
         apply(trust, known, &mut tenants, change)?;
     }
+    let layers = layer(base, &tenants, &changed)?;
     let number_header = HeaderValue::from(number);
-    Ok(Active { statement, signed, scripts, tenants, number_header, served: OnceLock::new() })
+    Ok(Active { statement, signed, scripts, tenants, layers, number_header, served: OnceLock::new() })
+}
+
+/// The middleware of the base, with that of `changed` tenants as it is now.
+fn layer(
+    base: Option<&Arc<Active>>,
+    tenants: &HashMap<TenantName, Arc<Tenant>>,
+    changed: &BTreeSet<TenantName>,
+) -> Result<Option<Arc<Layers>>, Refusal> {
+    let mut layers = base.and_then(|base| base.layers.clone()).unwrap_or_default();
+    for tenant in changed {
+        Arc::make_mut(&mut layers).update(tenant, tenants.get(tenant).map(|tenant| &**tenant));
+        if let Some(script) = layers.surplus(tenant) {
+            let (tenant, script) = (tenant.clone(), script.name.clone());
+            return Err(Refusal::TooManyLayers { tenant, script, max: LAYERS_MAX });
+        }
+    }
+    Ok((!layers.is_empty()).then_some(layers))
 }
 
 fn share(of_tenant: &Arc<Tenant>) -> Option<Arc<Share>> {

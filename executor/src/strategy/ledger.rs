@@ -8,6 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::clock::{nanos, now_ns};
 use super::common::Common;
 use super::job::{Job, Outcome};
+use super::said::Said;
 use crate::metrics::TenantMeter;
 
 /// The books of one door.
@@ -29,12 +30,19 @@ impl Ledger {
         &self.common
     }
 
-    /// Notes an execution that has ended.
-    pub(crate) fn note(&mut self, job: &Job, outcome: &Outcome) {
-        self.charge(job, outcome);
+    /// Notes an execution that has ended, and passes on what was logged. What is left is for its caller.
+    pub(crate) fn note(&mut self, job: &Job, mut outcome: Outcome) -> Outcome {
+        self.charge(job, &outcome);
         self.seconds.observe(outcome.wall.as_secs_f64());
         self.count(job, outcome.result.as_ref().err().map(|fault| fault.code));
-        log(job, outcome);
+        for said in &outcome.others {
+            said.tell(self.common.metrics());
+        }
+        let is_quiet = outcome.log.is_empty() && outcome.log_dropped == 0 && outcome.result.is_ok();
+        if !is_quiet || job.life_cycle().is_some() {
+            Said::by(job, &mut outcome).and_failed(&outcome).tell(self.common.metrics());
+        }
+        outcome
     }
 
     /// Forgets tenants that have left the release. To be called about once a second.
@@ -65,37 +73,5 @@ impl Ledger {
         let mut meter = self.common.metrics().tenant(tenant.as_str());
         meter.count(fault);
         self.meters.insert(tenant.clone(), meter);
-    }
-}
-
-/// Writes the script's log lines, and its fault, into ours. A fault is the tenant's affair (INFO) unless it is ours.
-fn log(job: &Job, outcome: &Outcome) {
-    macro_rules! line {
-        ($level:ident, $($rest:tt)*) => {
-            tracing::$level!(
-                source = "lua_script",
-                tenant = job.script.tenant.as_str(),
-                script = job.script.name.as_str(),
-                version = job.script.version.as_str(),
-                execution_id = %job.id,
-                $($rest)*
-            )
-        };
-    }
-    for entry in &outcome.log {
-        match entry.level {
-            sandbox::Level::Debug => line!(debug, "{}", entry.message),
-            sandbox::Level::Info => line!(info, "{}", entry.message),
-            sandbox::Level::Warn => line!(warn, "{}", entry.message),
-            sandbox::Level::Error => line!(error, "{}", entry.message),
-        }
-    }
-    if outcome.log_dropped > 0 {
-        line!(warn, dropped = outcome.log_dropped, "log lines of the script were dropped: it logs more than it may");
-    }
-    match &outcome.result {
-        Ok(_) => {}
-        Err(fault) if fault.code == Code::Internal => line!(error, code = fault.code.as_str(), "{}", fault.detail),
-        Err(fault) => line!(info, code = fault.code.as_str(), "execution failed: {}", fault.detail),
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use contract::Code;
 use sandbox::{Capability, Fault, Grants, Limits, State};
 
-use super::asks::Services;
 use super::job::fault;
 use crate::release::Script;
 
@@ -16,14 +15,11 @@ pub(super) fn limits<'a>(script: &Script, limits: &'a Limits) -> Cow<'a, Limits>
     if *own == sandbox::OwnLimits::default() { Cow::Borrowed(limits) } else { Cow::Owned(own.narrow(limits)) }
 }
 
-/// What is harmless, and of what the script declares beyond what there is.
-pub(super) fn grants(script: &Script, services: &Services) -> Grants {
+/// What is harmless, and what the script declares beyond. The operator's scripts have no others to run.
+pub(super) fn grants(script: &Script) -> Grants {
     let declared = script.manifest.capabilities.iter().copied();
-    declared.fold(Grants::HARMLESS, |grants, capability| match capability {
-        Capability::Http if services.outbound.is_none() => grants,
-        Capability::Run if !services.runs => grants,
-        capability => grants.with(capability),
-    })
+    let granted = declared.filter(|&capability| capability != Capability::Run || !script.tenant.is_stack());
+    granted.fold(Grants::HARMLESS, Grants::with)
 }
 
 /// A place among the executions of a script that may be under way at once, until it is dropped.
@@ -55,7 +51,7 @@ impl Drop for Place<'_> {
     }
 }
 
-/// What stays of the script between executions.
+/// What stays of the script between executions. Of the operator's nothing does, for they run for all tenants.
 pub(super) fn state(script: &Script) -> State {
-    script.manifest.state
+    if script.tenant.is_stack() { State::Fresh } else { script.manifest.state }
 }
