@@ -111,6 +111,9 @@ pub(crate) enum Command {
     /// Ask an executor to run a script
     #[command(after_help = "Examples:\n  moonswarm call risk --tenant acme --input risk.json")]
     Call(Call),
+    /// Say on which terms scripts run: limits, rates, what they may reach
+    #[command(subcommand)]
+    Policy(Policy),
     /// Print the type declarations of all that scripts may use, for editors
     #[command(after_help = "Examples:\n  moonswarm types > moonswarm.d.luau")]
     Types,
@@ -210,6 +213,84 @@ pub(crate) struct Push {
     /// Push only if this generation is the running one; 0 = only if there is no such script
     #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) if_generation: Option<i64>,
+}
+
+/// `policy`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Policy {
+    /// Check a policy and make it the one that holds
+    #[command(
+        after_help = "Examples:\n  moonswarm policy push policy.luau --tenant acme --wait\n  moonswarm policy push stack.luau --stack --wait\n\n`moonswarm rollback @policy --tenant acme` takes it back, `--tenant @stack` that of the stack."
+    )]
+    Push(PolicyPush),
+    /// Show on which terms a tenant's scripts run, and who said so
+    #[command(
+        after_help = "Examples:\n  moonswarm policy show --tenant acme\n  moonswarm policy show --tenant acme --script risk --json"
+    )]
+    Show(PolicyShow),
+    /// Check a policy here, as the manager does before it takes one
+    #[command(
+        after_help = "Examples:\n  moonswarm policy check policy.luau\n  moonswarm policy check stack.luau --stack"
+    )]
+    Check(PolicyCheck),
+}
+
+/// Whose policy.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyOf {
+    /// Whose policy it is
+    #[arg(long, value_name = "NAME", env = "MOONSWARM_TENANT", required_unless_present = "stack")]
+    tenant: Option<TenantName>,
+
+    /// The operator's policy, in place of a tenant's own
+    #[arg(long)]
+    stack: bool,
+}
+
+impl PolicyOf {
+    /// The tenant whose script it is.
+    pub(crate) fn tenant(&self) -> TenantName {
+        self.tenant.clone().filter(|_| !self.stack).unwrap_or_else(TenantName::stack)
+    }
+}
+
+/// `policy push`
+#[derive(Debug, Args)]
+pub(crate) struct PolicyPush {
+    /// The policy: a script that answers it; a file, a folder, a .zip or .tar; `-` reads standard input
+    pub(crate) file: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) of: PolicyOf,
+
+    #[command(flatten)]
+    pub(crate) change: Change,
+
+    /// Push only if this generation is the running one; 0 = only if there is none yet
+    #[arg(long, value_name = "GENERATION", value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) if_generation: Option<i64>,
+}
+
+/// `policy show`
+#[derive(Debug, Args)]
+pub(crate) struct PolicyShow {
+    #[command(flatten)]
+    pub(crate) tenant: Tenant,
+
+    /// With what this script declares
+    #[arg(long, value_name = "NAME")]
+    pub(crate) script: Option<ScriptName>,
+}
+
+/// `policy check`
+#[derive(Debug, Args)]
+pub(crate) struct PolicyCheck {
+    /// The policy: a script that answers it; a file, a folder, a .zip or .tar; `-` reads standard input
+    pub(crate) file: PathBuf,
+
+    /// It is the operator's policy, not that of a tenant
+    #[arg(long)]
+    pub(crate) stack: bool,
 }
 
 /// `list`

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 
-use contract::{Code, Version};
+use contract::policy::Document;
+use contract::{Code, TenantName, Version};
 use sandbox::{Call, Engine, Execution, Limits, Manifest, Refusal};
 
 use crate::blame;
@@ -100,6 +101,19 @@ pub(crate) fn check(script: &Script) -> Result<Manifest, Failure> {
     on_big_stack(|| sandbox::check(&engine, &script.file, &script.source, &Limits::default()))?
         .map(|checked| checked.manifest)
         .map_err(|refusal| script.refused(refusal))
+}
+
+/// Checks a policy script as the gate does, and reads what it answers; `tenant` is whose it is.
+///
+/// # Errors
+/// It is refused.
+pub(crate) fn policy(script: &Script, tenant: &TenantName) -> Result<Document, Failure> {
+    let (engine, limits) = (script.engine()?, Limits::default());
+    on_big_stack(|| {
+        let checked = sandbox::check(&engine, &script.file, &script.source, &limits)?;
+        sandbox::policy(&engine, &checked.program, tenant, &limits)
+    })?
+    .map_err(|refusal| script.refused(refusal))
 }
 
 /// Runs a script once on `input`, which is JSON text; empty = `null`.

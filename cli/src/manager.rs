@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use contract::api::{
-    ChangeAnswer, ChangeQuery, ExecutorList, HEADER_AUTHOR, RollbackRequest, ScriptList, Status, VersionList,
+    ChangeAnswer, ChangeQuery, ExecutorList, HEADER_AUTHOR, PolicyAnswer, RollbackRequest, ScriptList, Status,
+    VersionList,
 };
 use contract::ids::Form;
 use contract::{ScriptName, TenantName};
@@ -142,6 +143,18 @@ impl Manager {
     /// `GET /v1/tenants/{tenant}/scripts/{script}/versions`
     pub(crate) async fn versions(&self, tenant: &TenantName, script: &ScriptName) -> Result<VersionList, ClientError> {
         self.get(&["v1", "tenants", tenant.as_str(), "scripts", script.as_str(), "versions"]).await
+    }
+
+    /// `GET /v1/tenants/{tenant}/policy`, or that of one script: `GET /v1/tenants/{tenant}/scripts/{script}/policy`
+    pub(crate) async fn policy(
+        &self,
+        tenant: &TenantName,
+        script: Option<&ScriptName>,
+    ) -> Result<PolicyAnswer, ClientError> {
+        match script {
+            Some(script) => self.get(&["v1", "tenants", tenant.as_str(), "scripts", script.as_str(), "policy"]).await,
+            None => self.get(&["v1", "tenants", tenant.as_str(), "policy"]).await,
+        }
     }
 
     /// `GET /v1/executors`

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ScriptName, TenantName, Version};
+use crate::policy::Effective;
 use crate::release::Entry;
 
 /// Header of every executor answer: number of the release that gave it.
@@ -177,6 +178,26 @@ pub struct RollbackRequest {
     /// A version (or at least 6 of its first digits) or a generation; absent = the one before the running one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
+}
+
+/// Answer to `GET …/policy`: on which terms a tenant's scripts run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// The release that says so.
+    pub release: u64,
+    /// Whose scripts.
+    pub tenant: TenantName,
+    /// Of this script alone, with what it declares; absent = of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub script: Option<ScriptName>,
+    /// The version of the operator's policy, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack_version: Option<Version>,
+    /// The version of the tenant's own policy, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_version: Option<Version>,
+    /// Every value, and the layer that it is from.
+    pub effective: Effective,
 }
 
 /// One release, as the history shows it.

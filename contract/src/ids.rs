@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 /// Longest name of a tenant or script, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
 
+/// First character of names that the product itself gives a meaning. They name things in the bucket and in releases, and
+/// nothing that a caller could run.
+const RESERVED: char = '@';
+
+/// Whether a text would be a reserved name.
+pub fn is_reserved(name: &str) -> bool {
+    name.starts_with(RESERVED)
+}
+
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -39,6 +48,14 @@ pub enum NameError {
         /// Its place, from 1.
         position: usize,
     },
+    /// `@` in front, and none of the names that mean something there.
+    #[error("{what} name `{name}` begins with `@`: such names are reserved, and this one means nothing")]
+    Reserved {
+        /// `tenant`, `script` or `event`.
+        what: &'static str,
+        /// The whole text, escaped for display.
+        name: String,
+    },
     /// `..` anywhere: such a name would read like a path.
     #[error("{what} name `{name}` has `..` in it; names must not look like paths")]
     DotDot {
@@ -50,14 +67,16 @@ pub enum NameError {
 }
 
 fn check(what: &'static str, name: &str) -> Result<(), NameError> {
-    if what == "tenant" && name == TenantName::STACK {
-        return Ok(());
-    }
     if name.is_empty() {
         return Err(NameError::Empty { what });
     }
     if name.len() > NAME_BYTES_MAX {
         return Err(NameError::TooLong { what, bytes: name.len() });
+    }
+    if name.starts_with(RESERVED) {
+        let known = matches!((what, name), ("tenant", TenantName::STACK) | ("script", ScriptName::POLICY));
+        let name = name.escape_debug().to_string();
+        return if known { Ok(()) } else { Err(NameError::Reserved { what, name }) };
     }
     let allowed = |index: usize, c: char| c.is_ascii_alphanumeric() || (index > 0 && matches!(c, '.' | '_' | '-'));
     if let Some((index, character)) = name.chars().enumerate().find(|&(index, c)| !allowed(index, c)) {
@@ -122,23 +141,14 @@ macro_rules! name {
 }
 
 name!(
-    /// A tenant: a party that must not see or hurt another. 1 to 64 of `[A-Za-z0-9._-]`, for example `acme`.
+    /// A tenant: a party that must not see or hurt another. 1 to 64 of `[A-Za-z0-9._-]`, for example `acme`; or the
+    /// reserved `@stack`.
     TenantName,
     "tenant"
 );
-impl TenantName {
-    /// The operator's own tenant, the only one that may begin with `@`. Its scripts are what all tenants have in common;
-    /// nobody calls them from outside.
-    pub const STACK: &'static str = "@stack";
-
-    /// Whether this is [`TenantName::STACK`].
-    pub fn is_stack(&self) -> bool {
-        self.0 == Self::STACK
-    }
-}
 
 name!(
-    /// A script of a tenant. 1 to 64 of `[A-Za-z0-9._-]`, for example `risk`.
+    /// A script of a tenant. 1 to 64 of `[A-Za-z0-9._-]`, for example `risk`; or the reserved `@policy`.
     ScriptName,
     "script"
 );
@@ -153,6 +163,41 @@ impl EventName {
     /// Whether it is a name of the life cycle: `On` and a capital letter. Such events happen, nobody sends them.
     pub fn is_life_cycle(&self) -> bool {
         self.0.strip_prefix("On").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+    }
+}
+
+impl TenantName {
+    /// The reserved tenant whose scripts are the operator's: `@stack`.
+    pub const STACK: &str = "@stack";
+
+    /// Whether this is [`TenantName::STACK`].
+    pub fn is_stack(&self) -> bool {
+        self.0 == Self::STACK
+    }
+
+    /// [`TenantName::STACK`] as a name.
+    pub fn stack() -> Self {
+        Self(Self::STACK.to_owned())
+    }
+
+    /// Whether it is a reserved one.
+    pub fn is_reserved(&self) -> bool {
+        is_reserved(&self.0)
+    }
+}
+
+impl ScriptName {
+    /// The reserved script that says on which terms the tenant's others run: `@policy`.
+    pub const POLICY: &str = "@policy";
+
+    /// [`ScriptName::POLICY`] as a name.
+    pub fn policy() -> Self {
+        Self(Self::POLICY.to_owned())
+    }
+
+    /// Whether it is a reserved one.
+    pub fn is_reserved(&self) -> bool {
+        is_reserved(&self.0)
     }
 }
 
@@ -309,6 +354,21 @@ mod tests {
         assert_eq!(refused("a..b"), "script name `a..b` has `..` in it; names must not look like paths");
         assert!(refused("../etc").contains("has '.' at position 1"));
         assert!(refused("a/b").contains("has '/' at position 2"));
+    }
+
+    #[test]
+    fn of_reserved_names_only_those_with_a_meaning_are_taken() {
+        assert!("@stack".parse::<TenantName>().unwrap().is_reserved());
+        assert!("@policy".parse::<ScriptName>().unwrap().is_reserved());
+        assert_eq!(
+            script_of("tenants/@stack/scripts/@policy.luau"),
+            Ok(Some((TenantName::stack(), ScriptName::policy())))
+        );
+        assert_eq!(
+            refused("@stack"),
+            "script name `@stack` begins with `@`: such names are reserved, and this one means nothing"
+        );
+        assert!("@policy".parse::<TenantName>().is_err() && "@policy".parse::<EventName>().is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use contract::policy::Effective;
 use sandbox::{Engine, Limits};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -111,12 +112,13 @@ impl Executor {
         // What is on disk should answer from the first request on; a large release may be late, `/readyz` says so then.
         wait("boot", &boot_done, BOOT_WAIT);
 
-        let warden = Warden::start(&limits, Arc::clone(serving.metrics())).map_err(StartError::Thread)?;
+        let warden = Warden::start(Arc::clone(serving.metrics())).map_err(StartError::Thread)?;
         let failing = warden.hopeless();
         let outbound = Outbound::new(settings.outbound, serving.metrics().outbound.clone());
         let services = Services::Own(Arc::new(outbound));
         let lives = Arc::<Lives>::default();
-        let input_bytes_max = limits.input_bytes;
+        // A tenant's own limit is for the sandbox to say.
+        let input_bytes_max = Effective::caps().input.value.bytes();
         let common =
             Common { serving: Arc::clone(&serving), engine, limits, warden, services, lives: Arc::clone(&lives) };
         let strategy = strategy::start(&settings.strategy, &common)?;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::pubsub::{Counts, Delivery, Door, FrontDoor, PubsubSettings, Target, Verdict};
-use crate::release::{Active, Serving, sent, wanting};
+use crate::release::{Active, Missing, Serving, sent, wanting};
 use crate::strategy::{Annex, Entry, Job, Outcome};
 
 /// Runs what messages are for.
@@ -78,10 +78,8 @@ impl Door for Messages {
 
 fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Box<Problem>> {
     let Delivery { tenant, target, input, .. } = delivery;
-    let number = active.number();
     let Some(siblings) = active.tenant(tenant.as_str()) else {
-        let detail = format!("release {number} has no script of tenant `{tenant}`");
-        return Err(Problem::new(Code::UnknownTenant, detail).into());
+        return Err(active.unknown_tenant(tenant.as_str()).into());
     };
     let job = |script: &Arc<crate::release::Script>, entry| Job {
         script: Arc::clone(script),
@@ -95,12 +93,9 @@ fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Box<Problem>> {
         drill: None,
     };
     match target {
-        Target::Script(name) => match siblings.get(&name) {
+        Target::Script(name) => match siblings.script(name.as_str()) {
             Some(script) => Ok(vec![job(script, Entry::Handle)]),
-            None => {
-                let detail = format!("release {number} has no script `{name}` of tenant `{tenant}`");
-                Err(Problem::new(Code::UnknownScript, detail).into())
-            }
+            None => Err(active.unknown(Missing::Script, tenant.as_str(), name.as_str()).into()),
         },
         Target::Event(name) => {
             let event = sent(&name)?;

@@ -24,7 +24,7 @@ const TENANTS_MAX: usize = 1000;
 /// Tenants whose VMs are told one by one, the largest first.
 const LARGEST: usize = 20;
 
-/// Label of all tenants above [`TENANTS_MAX`]. No tenant can have this name: names begin with a letter or digit.
+/// Label of all tenants above [`TENANTS_MAX`]. No tenant can have this name: names begin with a letter, a digit or `@`.
 const OTHER: &str = "_other";
 
 /// Seconds; from a rule of a few lines (10 µs) to the wall limit of an execution (2 s).
@@ -35,6 +35,11 @@ const EXECUTION_BUCKETS: [f64; 14] =
 struct ExecutionLabels {
     tenant: String,
     code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TenantLabel {
+    tenant: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -63,6 +68,7 @@ struct CauseLabel {
 pub struct Metrics {
     registry: Registry,
     executions: Family<ExecutionLabels, Counter>,
+    rate_limited: Family<TenantLabel, Counter>,
     seconds: Family<WorkerLabel, Histogram, fn() -> Histogram>,
     refused_requests: BTreeMap<Code, Counter>,
     tenants: Mutex<HashSet<String>>,
@@ -115,6 +121,7 @@ impl Default for Metrics {
         let metrics = Self {
             registry: Registry::with_prefix("moonswarm"),
             executions,
+            rate_limited: Family::default(),
             seconds,
             refused_requests,
             tenants: Mutex::default(),
@@ -140,6 +147,7 @@ impl Metrics {
     fn registered(mut self, refusals: Family<CodeLabel, Counter>) -> Self {
         let registry = &mut self.registry;
         registry.register("executions", "Executions by tenant and outcome", self.executions.clone());
+        registry.register("rate_limited", "Executions refused for their tenant's rate", self.rate_limited.clone());
         registry.register_with_unit("execution", "Wall time of executions", Unit::Seconds, self.seconds.clone());
         registry.register("refused_requests", "Requests answered without an execution", refusals);
         registry.register("release_number", "Number of the release that answers", self.release_number.clone());
@@ -201,7 +209,13 @@ impl Metrics {
         let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
         let known = tenants.contains(tenant) || (tenants.len() < TENANTS_MAX && tenants.insert(tenant.to_owned()));
         let label = if known { tenant } else { OTHER };
-        TenantMeter { label: label.to_owned(), executions: self.executions.clone(), counters: BTreeMap::new() }
+        TenantMeter {
+            label: label.to_owned(),
+            executions: self.executions.clone(),
+            counters: BTreeMap::new(),
+            rate_limited: self.rate_limited.clone(),
+            limited: None,
+        }
     }
 }
 
@@ -249,6 +263,8 @@ pub struct TenantMeter {
     label: String,
     executions: Family<ExecutionLabels, Counter>,
     counters: BTreeMap<Option<Code>, Counter>,
+    rate_limited: Family<TenantLabel, Counter>,
+    limited: Option<Counter>,
 }
 
 impl TenantMeter {
@@ -259,6 +275,13 @@ impl TenantMeter {
             self.executions.get_or_create_owned(&ExecutionLabels { tenant: self.label.clone(), code })
         });
         counter.inc();
+    }
+
+    /// Counts one execution that was refused for its tenant's rate.
+    pub fn count_rate_limited(&mut self) {
+        let (all, tenant) = (&self.rate_limited, &self.label);
+        let label = || TenantLabel { tenant: tenant.clone() };
+        self.limited.get_or_insert_with(|| all.get_or_create_owned(&label())).inc();
     }
 }
 

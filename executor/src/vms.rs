@@ -31,7 +31,6 @@ const IDLE_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug)]
 pub(crate) struct Vms {
     engine: Arc<Engine>,
-    limits: Limits,
     gauge: Gauge,
     slots: HashMap<String, Slot>,
     /// Out of use, and not dropped yet: that takes up to ten milliseconds, for which the caller should not wait.
@@ -59,30 +58,30 @@ struct Slot {
     used: Instant,
     /// Scripts that keep state in it and have a life cycle.
     awake: HashMap<ScriptName, Awake>,
+    /// What it may hold.
+    memory_bytes: usize,
     _counted: Counted,
 }
 
 impl Vms {
     /// None yet; `gauge` counts them.
-    pub(crate) fn new(engine: Arc<Engine>, limits: Limits, gauge: Gauge) -> Self {
-        Self {
-            engine,
-            limits,
-            gauge,
-            slots: HashMap::new(),
-            retired: Vec::new(),
-            vms_max: VMS_MAX,
-            bytes_max: BYTES_MAX,
-        }
+    pub(crate) fn new(engine: Arc<Engine>, gauge: Gauge) -> Self {
+        Self { engine, gauge, slots: HashMap::new(), retired: Vec::new(), vms_max: VMS_MAX, bytes_max: BYTES_MAX }
     }
 
-    /// The VM of `tenant` for a new execution.
+    /// The VM of `tenant` for a new execution under `limits`. One that may hold less, of former terms, goes out of use: an
+    /// execution may take less memory than its VM has, but not more.
     ///
     /// # Errors
     /// There is none and none can be made.
-    pub(crate) fn of(&mut self, tenant: &str, now: Instant) -> Result<Rc<RefCell<Vm>>, Fault> {
-        if !self.slots.contains_key(tenant) {
-            self.add(tenant, now)?;
+    pub(crate) fn of(&mut self, tenant: &str, limits: &Limits, now: Instant) -> Result<Rc<RefCell<Vm>>, Fault> {
+        match self.slots.get(tenant) {
+            Some(slot) if slot.memory_bytes >= limits.memory_bytes => {}
+            Some(_) => {
+                self.retired.extend(self.slots.remove(tenant).map(|slot| slot.vm));
+                self.add(tenant, limits, now)?;
+            }
+            None => self.add(tenant, limits, now)?,
         }
         let slot = self.slots.get_mut(tenant).expect("it was there or was just added");
         slot.used = now;
@@ -95,7 +94,7 @@ impl Vms {
     /// There is no VM and none can be made.
     pub(crate) fn awake(&mut self, script: &Arc<Script>, siblings: &Arc<Tenant>, now: Instant) -> Result<Awake, Fault> {
         let tenant = script.tenant.as_str();
-        self.of(tenant, now)?;
+        self.of(tenant, &siblings.terms.limits, now)?;
         let slot = self.slots.get_mut(tenant).expect("it is there now");
         let former = match slot.awake.get(&script.name) {
             Some(awake) if awake.script.version == script.version => return Ok(awake.clone()),
@@ -130,13 +129,14 @@ impl Vms {
         std::mem::take(&mut self.retired)
     }
 
-    fn add(&mut self, tenant: &str, now: Instant) -> Result<(), Fault> {
+    fn add(&mut self, tenant: &str, limits: &Limits, now: Instant) -> Result<(), Fault> {
         if self.slots.len() >= self.vms_max {
             let oldest = self.slots.iter().min_by_key(|(_, slot)| slot.used).map(|(tenant, _)| tenant.clone());
             oldest.and_then(|oldest| self.slots.remove(&oldest));
         }
-        let vm = Rc::new(RefCell::new(self.engine.vm(&self.limits)?));
-        let slot = Slot { vm, used: now, awake: HashMap::new(), _counted: Counted::by(&self.gauge) };
+        let vm = Rc::new(RefCell::new(self.engine.vm(limits)?));
+        let (awake, memory_bytes) = (HashMap::new(), limits.memory_bytes);
+        let slot = Slot { vm, used: now, awake, memory_bytes, _counted: Counted::by(&self.gauge) };
         self.slots.insert(tenant.to_owned(), slot);
         Ok(())
     }
@@ -170,7 +170,7 @@ impl Vms {
         let status = |(tenant, slot): (&String, &Slot)| VmStatus {
             tenant: tenant.clone(),
             bytes: slot.used_bytes(),
-            limit_bytes: self.limits.memory_bytes,
+            limit_bytes: slot.memory_bytes,
             idle_ms: u64::try_from(now.saturating_duration_since(slot.used).as_millis()).unwrap_or(u64::MAX),
         };
         self.slots.iter().map(status).collect()
@@ -189,13 +189,13 @@ mod tests {
 
     fn vms(vms_max: usize) -> (Vms, Gauge) {
         let gauge = Gauge::default();
-        let mut vms = Vms::new(Engine::start().unwrap(), Limits::default(), gauge.clone());
+        let mut vms = Vms::new(Engine::start().unwrap(), gauge.clone());
         vms.vms_max = vms_max;
         (vms, gauge)
     }
 
     fn vm(vms: &mut Vms, tenant: &str) -> Rc<RefCell<Vm>> {
-        vms.of(tenant, Instant::now()).unwrap()
+        vms.of(tenant, &Limits::default(), Instant::now()).unwrap()
     }
 
     fn tenants(vms: &Vms) -> Vec<&str> {
@@ -228,6 +228,21 @@ mod tests {
 
         assert!(!Rc::ptr_eq(&old, &new) && Rc::ptr_eq(&new, &vm(&mut vms, "a")));
         assert_eq!(gauge.get(), 1);
+    }
+
+    #[test]
+    fn a_vm_of_less_memory_than_a_new_policy_gives_is_replaced_and_one_of_more_is_not() {
+        let (mut vms, _) = vms(2);
+        let of = |vms: &mut Vms, memory_bytes| {
+            let limits = Limits { memory_bytes, ..Limits::default() };
+            vms.of("a", &limits, Instant::now()).unwrap()
+        };
+        let first = of(&mut vms, 8 << 20);
+
+        assert!(Rc::ptr_eq(&first, &of(&mut vms, 4 << 20)));
+        let wider = of(&mut vms, 16 << 20);
+        assert!(!Rc::ptr_eq(&first, &wider) && Rc::ptr_eq(&wider, &of(&mut vms, 8 << 20)));
+        assert_eq!(vms.take_retired().len(), 1);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(crate) struct Parts {
 pub(crate) struct Worker {
     pub(crate) serving: Arc<Serving>,
     pub(crate) token: Option<Token>,
-    pub(crate) limits: Limits,
+    limits: Limits,
     /// Whether callers may ask for faults.
     pub(crate) drills: bool,
     /// Those whose callers were sent away.
@@ -148,6 +148,11 @@ impl Worker {
     /// A new execution id: UUID version 7 (RFC 9562), so that ids sort by time.
     pub(crate) fn execution_id(&self) -> Uuid {
         Uuid::new_v7(Timestamp::now(&self.ids))
+    }
+
+    /// The most bytes that any input may have. Read before it is known whose it is; the tenant's own limit comes later.
+    pub(crate) fn input_bytes_max(&self) -> usize {
+        self.serving.active().as_ref().map_or(self.limits.input_bytes, |active| active.input_bytes_max())
     }
 
     /// Executes a job, counts it, and passes on what it logged.

@@ -1,14 +1,17 @@
 //! The gate: what a source must pass before it can be in a release.
 //!
-//! The judgement is the sandbox's: size, encoding, syntax, what the script declares, its own tests. Here it is asked for
-//! off the threads that serve.
+//! The judgement is the sandbox's: size, encoding, syntax, what the script declares, its own tests, and of a policy script
+//! what it answers. Here it is asked for off the threads that serve.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use contract::{Code, Diagnostic};
-use sandbox::{Engine, Limits};
+use contract::ids::{Form, object_of, script_of};
+use contract::policy::Document;
+use contract::{Code, Diagnostic, ScriptName, TenantName};
+use sandbox::{Engine, Limits, Manifest};
 use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 /// A source that the gate or an executor does not let pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +22,21 @@ pub struct Refusal {
     pub detail: String,
     /// Where in the script.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+/// What came of a judgement about `what`.
+fn judgement<T>(what: &str, judged: Result<Result<T, sandbox::Refusal>, JoinError>) -> Result<T, Refusal> {
+    match judged {
+        Ok(Ok(passed)) => Ok(passed),
+        Ok(Err(refused)) => {
+            Err(Refusal { code: refused.code, detail: refused.detail, diagnostics: refused.diagnostics })
+        }
+        Err(err) => {
+            tracing::error!(script = what, err = %err, "the gate did not come to a judgement");
+            let detail = "the gate failed on this script; the log has more".to_owned();
+            Err(Refusal { code: Code::Internal, detail, diagnostics: Vec::new() })
+        }
+    }
 }
 
 /// Judges sources. Cheap to clone.
@@ -54,17 +72,49 @@ impl Gate {
         let (engine, limits) = (Arc::clone(&self.engine), Arc::clone(&self.limits));
         let _place = self.places.acquire().await.expect("the semaphore is never closed");
         // A compiler may recurse deeply: `main` gives the threads of this pool 8 MiB of stack.
-        let judged = tokio::task::spawn_blocking(move || sandbox::check(&engine, &file, &source, &limits)).await;
-        match judged {
-            Ok(Ok(_checked)) => Ok(()),
-            Ok(Err(refused)) => {
-                Err(Refusal { code: refused.code, detail: refused.detail, diagnostics: refused.diagnostics })
+        let policy_of = match script_of(object) {
+            Ok(Some((tenant, script))) if script.as_str() == ScriptName::POLICY => Some(tenant),
+            _ => None,
+        };
+        let judged = tokio::task::spawn_blocking(move || {
+            let checked = sandbox::check(&engine, &file, &source, &limits)?;
+            if let Some(tenant) = policy_of {
+                sandbox::policy(&engine, &checked.program, &tenant, &limits)?;
             }
-            Err(err) => {
-                tracing::error!(object, err = %err, "the gate did not come to a judgement");
-                let detail = "the gate failed on this script; the log has more".to_owned();
-                Err(Refusal { code: Code::Internal, detail, diagnostics: Vec::new() })
+            Ok(())
+        });
+        judgement(object, judged.await)
+    }
+
+    /// What a policy script that passed says; `tenant` is whose it is.
+    ///
+    /// # Errors
+    /// As [`Gate::check`].
+    pub async fn policy(&self, tenant: TenantName, source: Bytes) -> Result<Document, Refusal> {
+        let object = object_of(&tenant, &ScriptName::policy(), Form::of(&source));
+        let gate = self.clone();
+        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        let read = tokio::task::spawn_blocking(move || {
+            let program = sandbox::compile(ScriptName::POLICY, &source, &gate.limits)?;
+            sandbox::policy(&gate.engine, &program, &tenant, &gate.limits)
+        });
+        judgement(&object, read.await)
+    }
+
+    /// What a script that passed declares.
+    ///
+    /// # Errors
+    /// As [`Gate::check`].
+    pub async fn manifest(&self, script: ScriptName, source: Bytes) -> Result<Manifest, Refusal> {
+        let gate = self.clone();
+        let _place = self.places.acquire().await.expect("the semaphore is never closed");
+        let read = tokio::task::spawn_blocking({
+            let script = script.clone();
+            move || {
+                let program = sandbox::compile(script.as_str(), &source, &gate.limits)?;
+                sandbox::inspect(&gate.engine, &program, &gate.limits)
             }
-        }
+        });
+        judgement(script.as_str(), read.await)
     }
 }

@@ -101,3 +101,17 @@ pub enum State {
     /// The environment and the loaded chunk.
     Tenant,
 }
+
+impl State {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Fresh, Self::Pooled, Self::Tenant];
+
+    /// The name that scripts and policies use for it: `fresh`, `pooled`, `tenant`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Pooled => "pooled",
+            Self::Tenant => "tenant",
+        }
+    }
+}

@@ -81,6 +81,12 @@ impl Grants {
         Self(self.0 | capability.bit())
     }
 
+    /// What both grant.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
     /// Whether `capability` is granted.
     pub fn contains(self, capability: Capability) -> bool {
         self.0 & capability.bit() != 0

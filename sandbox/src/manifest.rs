@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use contract::Diagnostic;
 use contract::ids::EventName;
+use contract::units::{Size, Time};
 
 use crate::call::State;
 use crate::capability::Capability;
@@ -74,6 +75,19 @@ pub struct OwnLimits {
 }
 
 impl OwnLimits {
+    /// As a layer below a policy. `concurrency` is of the script alone, and no limit of its tenant.
+    pub fn as_policy(&self) -> contract::policy::Limits {
+        let time = |time: Option<Duration>| time.map(Time);
+        let size = |bytes: Option<usize>| bytes.map(|bytes| Size(bytes as u64));
+        contract::policy::Limits {
+            cpu: time(self.cpu),
+            wall: time(self.wall),
+            memory: size(self.memory_bytes),
+            output: size(self.output_bytes),
+            ..contract::policy::Limits::default()
+        }
+    }
+
     /// `limits`, where these do not ask for less.
     pub fn narrow(&self, limits: &Limits) -> Limits {
         Limits {

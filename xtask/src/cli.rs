@@ -25,6 +25,8 @@ pub(crate) enum Command {
     SandboxCase,
     /// Measure: other servers with the same rule, the sandbox alone, density, neighbours, swaps, a busy machine.
     Bench(BenchOptions),
+    /// What is installed, reachable and wrong on this machine, and what mends it.
+    Doctor(DoctorOptions),
     /// What CI runs: format, lints, tests, docs, dependency checks, fuzz targets, e2e.
     Ci(CiOptions),
     /// Clean up after an e2e run when its process is gone (started by `e2e` itself).
@@ -133,6 +135,15 @@ pub(crate) struct BenchOptions {
     /// Numbers of tenants, comma separated.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     pub(crate) tenants: Vec<usize>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cargo xtask doctor\n  cargo xtask doctor --json\n\n\
+    Exit codes: 0 nothing is wrong (optional things may be missing), 1 something is.")]
+pub(crate) struct DoctorOptions {
+    /// Print what was found as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -18,8 +18,6 @@ use crate::settings;
 
 /// `moonswarm push`: check on the desk, then send.
 pub(crate) async fn push(globals: &Globals, push: &cli::Push, output: Output) -> Result<Exit, Failure> {
-    let tenant = &push.tenant.tenant;
-    let manager = settings::manager(globals)?;
     if files::is_stdin(&push.file) && push.name.is_none() {
         return Err(Failure::new(Exit::Usage, "usage", "standard input has no name to call the script after")
             .hint("name it with --name"));
@@ -32,20 +30,36 @@ pub(crate) async fn push(globals: &Globals, push: &cli::Push, output: Output) ->
                 .hint("name it with --name")
         })?,
     };
-    let change = Change::new("push", tenant, &name);
-    desk::check(&script)
-        .map(drop)
-        .map_err(|failure| failure.hint("nothing was sent and nothing changed; correct the script and push again"))?;
-
-    let manager = connect(manager, &change)?;
     let terms = Terms {
         wait: push.change.wait,
         activation: push.activation.into(),
         if_generation: push.if_generation,
         author: push.change.author(),
     };
-    let sent = manager.push(tenant, &name, script.source.clone(), &terms);
-    let answer = change.follow(&manager, &terms, output, sent).await.map_err(|failure| {
+    send(globals, &push.tenant.tenant, &name, &script, &terms, output).await
+}
+
+/// Checks `script` on the desk, then pushes it.
+pub(super) async fn send(
+    globals: &Globals,
+    tenant: &TenantName,
+    name: &ScriptName,
+    script: &Script,
+    terms: &Terms,
+    output: Output,
+) -> Result<Exit, Failure> {
+    let manager = settings::manager(globals)?;
+    let change = Change::new("push", tenant, name);
+    let checked = match name.as_str() {
+        ScriptName::POLICY => desk::policy(script, tenant).map(drop),
+        _ => desk::check(script).map(drop),
+    };
+    checked
+        .map_err(|failure| failure.hint("nothing was sent and nothing changed; correct the script and push again"))?;
+
+    let manager = connect(manager, &change)?;
+    let sent = manager.push(tenant, name, script.source.clone(), terms);
+    let answer = change.follow(&manager, terms, output, sent).await.map_err(|failure| {
         // Here the thing that is too large can only be the script.
         let failure = if failure.is(Code::TooLarge) { failure.exit(Exit::Script) } else { failure };
         failure.sources(script.sources())

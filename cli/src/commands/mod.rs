@@ -3,6 +3,7 @@
 mod call;
 mod change;
 mod desk;
+mod policy;
 mod show;
 
 use clap::CommandFactory;
@@ -28,6 +29,7 @@ pub(crate) async fn run(cli: &Cli, output: Output) -> Result<Exit, Failure> {
         Command::Run(run) => desk::run(run, output),
         Command::Check(check) => desk::check(check, output),
         Command::Call(call) => call::call(globals, call, output).await,
+        Command::Policy(policy) => policy::run(globals, policy, output).await,
         Command::Types => desk::types(),
         Command::Completions(completions) => complete(completions),
     }

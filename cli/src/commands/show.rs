@@ -1,11 +1,11 @@
-//! Commands that only look: list, status, versions.
+//! Commands that only look: list, status, versions, policy show.
 
 use contract::api::{ExecutorList, Status};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::blame::Deed;
-use crate::cli::{Globals, List, Named};
+use crate::cli::{Globals, List, Named, PolicyShow};
 use crate::client::ClientError;
 use crate::exit::Exit;
 use crate::failure::Failure;
@@ -46,6 +46,15 @@ pub(crate) async fn versions(globals: &Globals, named: &Named, output: Output) -
     let look = Look::new(globals, &format!("show the versions of `{tenant}/{script}`"))?;
     let versions = look.manager()?.versions(tenant, script).await.map_err(|err| look.failed(err))?;
     output.result(&render::lists::versions(&versions, Timestamp::now()), &versions)?;
+    Ok(Exit::Done)
+}
+
+/// `moonswarm policy show`
+pub(crate) async fn policy(globals: &Globals, show: &PolicyShow, output: Output) -> Result<Exit, Failure> {
+    let tenant = &show.tenant.tenant;
+    let look = Look::new(globals, &format!("show the policy of `{tenant}`"))?;
+    let policy = look.manager()?.policy(tenant, show.script.as_ref()).await.map_err(|err| look.failed(err))?;
+    output.result(&render::policy::policy(&policy), &policy)?;
     Ok(Exit::Done)
 }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod change;
 pub(crate) mod lists;
+pub(crate) mod policy;
 pub(crate) mod snippet;
 pub(crate) mod status;
 pub(crate) mod style;

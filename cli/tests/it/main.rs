@@ -8,5 +8,6 @@ mod fake;
 mod looking;
 mod on_the_desk;
 mod packages;
+mod policy;
 mod program;
 mod speech;

@@ -21,6 +21,7 @@ fn help_tells_every_command_and_exit_code() {
       run          Run a script here, in the sandbox and under the limits of the executors
       check        Check scripts and run their tests here, as the manager does before it takes one
       call         Ask an executor to run a script
+      policy       Say on which terms scripts run: limits, rates, what they may reach
       types        Print the type declarations of all that scripts may use, for editors
       completions  Print the completion script of a shell
       help         Print this message or the help of the given subcommand(s)

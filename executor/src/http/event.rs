@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use contract::api::HEADER_RELEASE;
@@ -45,10 +46,11 @@ struct Told {
 /// Answers an event whose path ends in `names`.
 pub(crate) async fn event(worker: &Rc<Worker>, names: &str, parts: &Parts, body: Incoming) -> Answer {
     let id = worker.execution_id();
-    let input = body::read(body, &parts.headers, worker.limits.input_bytes).await;
+    let input = body::read(body, &parts.headers, worker.input_bytes_max()).await;
     let begun = input.and_then(|input| Ok((begin(worker, id, names, input)?, later::wait_of(&parts.uri)?)));
     match begun {
-        Ok((Begun { event, release, jobs, cancel }, wait)) => {
+        Ok((Begun { event, release, jobs, cancel, wait_max }, wait)) => {
+            let wait = wait.min(wait_max);
             let running = fan_out(Rc::clone(worker), id, event, release, jobs);
             later::answer(worker, id, cancel, wait, running).await
         }
@@ -65,6 +67,7 @@ struct Begun {
     release: u64,
     jobs: Vec<Job>,
     cancel: CancellationToken,
+    wait_max: Duration,
 }
 
 fn begin(worker: &Worker, id: Uuid, names: &str, input: Bytes) -> Result<Begun, Refused> {
@@ -73,7 +76,7 @@ fn begin(worker: &Worker, id: Uuid, names: &str, input: Bytes) -> Result<Begun, 
     let Names { tenant, script: event } = Names::decode(names)?;
     let event = sent(&event)?;
     let Some(siblings) = active.tenant(&tenant) else {
-        return Err(Names { tenant, script: "x".into() }.unknown(active));
+        return Err(active.unknown_tenant(&tenant).into());
     };
     let cancel = CancellationToken::new();
     let jobs = wanting(siblings, &event).into_iter().map(|script| Job {
@@ -87,7 +90,8 @@ fn begin(worker: &Worker, id: Uuid, names: &str, input: Bytes) -> Result<Begun, 
         cancel: cancel.clone(),
         drill: None,
     });
-    Ok(Begun { jobs: jobs.collect(), release: active.number(), event, cancel })
+    let wait_max = siblings.terms.wait;
+    Ok(Begun { jobs: jobs.collect(), release: active.number(), event, cancel, wait_max })
 }
 
 async fn fan_out(worker: Rc<Worker>, id: Uuid, event: EventName, release: u64, jobs: Vec<Job>) -> Answer {

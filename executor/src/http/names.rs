@@ -6,11 +6,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use contract::{Code, Problem, ScriptName, TenantName};
+use contract::{Code, Problem};
 use percent_encoding::percent_decode_str;
 
 use super::answer::Refused;
-use crate::release::{Active, Missing, Script};
+use crate::release::{Active, Script};
 
 /// The two names of a path, decoded.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,32 +38,8 @@ impl<'a> Names<'a> {
     /// # Errors
     /// `bad_request` where a name can't be one, `unknown_tenant`, `unknown_script`.
     pub(crate) fn find<'r>(&self, active: &'r Active) -> Result<&'r Arc<Script>, Refused> {
-        active.find(&self.tenant, &self.script).map_err(|missing| self.explain(missing, active).into())
-    }
-
-    /// The problem of a tenant that is not there.
-    pub(crate) fn unknown(&self, active: &Active) -> Refused {
-        self.explain(Missing::Tenant, active).into()
-    }
-
-    fn explain(&self, missing: Missing, active: &Active) -> Problem {
         let Names { tenant, script } = self;
-        let malformed = tenant.parse::<TenantName>().err().or_else(|| script.parse::<ScriptName>().err());
-        if let Some(err) = malformed {
-            return Problem::new(Code::BadRequest, err.to_string());
-        }
-        let number = active.number();
-        match missing {
-            Missing::Tenant => {
-                Problem::new(Code::UnknownTenant, format!("release {number} has no script of tenant `{tenant}`"))
-                    .with_hint(format!("`moonswarm push FILE --tenant {tenant}` adds one"))
-            }
-            Missing::Script => {
-                let detail = format!("release {number} has no script `{script}` of tenant `{tenant}`");
-                Problem::new(Code::UnknownScript, detail)
-                    .with_hint(format!("`moonswarm list --tenant {tenant}` shows its scripts"))
-            }
-        }
+        active.find(tenant, script).map_err(|missing| active.unknown(missing, tenant, script).into())
     }
 }
 

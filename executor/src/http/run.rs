@@ -9,7 +9,7 @@ use contract::{Code, Problem};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
-use sandbox::{Fault, Limits};
+use sandbox::Fault;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -17,7 +17,8 @@ use uuid::fmt::Hyphenated;
 use super::answer::{self, Answer, JSON, Refused};
 use super::names::Names;
 use super::{body, later};
-use crate::strategy::{Drill, Entry, Job};
+use crate::release::{Script, Terms};
+use crate::strategy::{Drill, Entry, Job, Outcome};
 use crate::worker::Worker;
 
 /// Asks for a [`Drill`].
@@ -30,7 +31,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 /// Answers a run whose path ends in `names`.
 pub(crate) async fn run(worker: &Rc<Worker>, names: &str, parts: &Parts, body: Incoming) -> Answer {
     let id = worker.execution_id();
-    let input = body::read(body, &parts.headers, worker.limits.input_bytes).await;
+    let input = body::read(body, &parts.headers, worker.input_bytes_max()).await;
 
     // The one look at the release: lookup, execution and headers are of the same one, whatever is activated meanwhile.
     let active = worker.serving.active();
@@ -41,6 +42,7 @@ pub(crate) async fn run(worker: &Rc<Worker>, names: &str, parts: &Parts, body: I
             let names = Names::decode(names)?;
             let script = Arc::clone(names.find(active)?);
             let siblings = active.tenant(&names.tenant).cloned().unwrap_or_default();
+            let wait = wait.min(siblings.terms.wait);
             let cancel = CancellationToken::new();
             let layers = active.layers(&script);
             let ticket = None;
@@ -86,46 +88,55 @@ fn drill(worker: &Worker, headers: &HeaderMap) -> Result<Option<Drill>, Refused>
 }
 
 async fn execute(worker: Rc<Worker>, job: Job, marks: Marks) -> Answer {
-    let version = job.script.version_header.clone();
-    let mut answer = match worker.execute(job).await.result {
+    let (script, siblings) = (Arc::clone(&job.script), Arc::clone(&job.siblings));
+    let Outcome { result, retry_after, .. } = worker.execute(job).await;
+    let mut answer = match result {
         Ok(result) => answer::ok(JSON, result),
         Err(fault) => {
-            let mut answer = answer::problem(&problem(fault, marks.id, &worker.limits));
+            let mut answer = answer::problem(&problem(fault, marks.id, &siblings.terms, &script));
             if answer.status() == StatusCode::TOO_MANY_REQUESTS {
-                answer.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+                let after = retry_after.map_or(RETRY_AFTER, |after| HeaderValue::from(after.as_secs()));
+                answer.headers_mut().insert(header::RETRY_AFTER, after);
             }
             answer
         }
     };
-    marks.put(answer.headers_mut(), Some(version));
+    marks.put(answer.headers_mut(), Some(script.version_header.clone()));
     answer
 }
 
-fn problem(fault: Fault, id: Uuid, limits: &Limits) -> Problem {
+fn problem(fault: Fault, id: Uuid, terms: &Terms, script: &Script) -> Problem {
     let mut problem = Problem::new(fault.code, fault.detail).with_diagnostics(fault.diagnostics);
-    problem.hint = hint(fault.code, limits);
+    problem.hint = hint(fault.code, terms, script);
     problem.request_id = id.hyphenated().to_string();
     problem
 }
 
-fn hint(code: Code, limits: &Limits) -> Option<String> {
+/// What to do next. Limits are told with who set them.
+fn hint(code: Code, terms: &Terms, script: &Script) -> Option<String> {
     let mut hint = String::new();
+    let effective = || terms.of_script(script);
     match code {
         Code::DeadlineExceeded => write!(
             hint,
             "an execution may take {} of CPU time and {} in all; do less work per call, or split the input",
-            humantime::format_duration(limits.cpu),
-            humantime::format_duration(limits.wall)
+            effective().cpu,
+            effective().wall
         ),
         Code::MemoryExceeded => {
-            write!(hint, "a tenant's VM may hold {} bytes; build less at once, or split the input", limits.memory_bytes)
+            write!(hint, "a tenant's VM may hold {}; build less at once, or split the input", effective().memory)
         }
         Code::OutputExceeded => write!(
             hint,
-            "a result may have {} bytes, {} values and {} levels; return less",
-            limits.output_bytes, limits.output_nodes, limits.depth
+            "a result may have {}, {} values and {} levels; return less",
+            effective().output,
+            terms.limits.output_nodes,
+            terms.limits.depth
         ),
         Code::ResultInvalid => write!(hint, "return tables, strings, finite numbers, booleans or nil"),
+        Code::TooLarge => {
+            write!(hint, "an input may have {}; send less, or split it over several calls", effective().input)
+        }
         Code::BadJson => write!(hint, "send JSON (RFC 8259), or no body at all for `null`"),
         Code::MiddlewareFailed => {
             write!(hint, "calls are refused as long as it fails; mend it, or take it back with `moonswarm rollback`")

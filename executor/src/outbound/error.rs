@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use contract::policy::Layer;
+
 use super::{REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX};
 use crate::outbound::connect::{HEADER_BYTES_MAX, HEADERS_MAX};
 
@@ -38,6 +40,14 @@ pub enum OutboundError {
     NotOpen {
         /// As asked.
         host: String,
+    },
+    /// A policy names other hosts, or none.
+    #[error("host `{host}` is not among those of {whose}, which `hosts` there lists")]
+    NotInPolicy {
+        /// As asked.
+        host: String,
+        /// Whose policy.
+        whose: Layer,
     },
     /// The host is where scripts must not reach.
     #[error("host `{host}` leads to {kind}, which scripts may not reach")]
@@ -114,7 +124,7 @@ impl OutboundError {
         match self {
             Self::Malformed(_) | Self::RequestTooLarge { .. } => "malformed",
             Self::TooMany { .. } => "too_many",
-            Self::NotListed { .. } | Self::NotOpen { .. } | Self::Closed { .. } => "refused",
+            Self::NotListed { .. } | Self::NotOpen { .. } | Self::NotInPolicy { .. } | Self::Closed { .. } => "refused",
             Self::Lookup { .. } | Self::Failed { .. } | Self::Broken { .. } | Self::NoAuthorities { .. } => "failed",
             Self::HeadTooLarge { .. } | Self::ResponseTooLarge { .. } => "too_large",
             Self::Timeout { .. } => "timeout",

@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use contract::policy::Layer;
 use url::Host;
 
 /// Hosts that a sentence about the list names; lists may be longer.
@@ -32,11 +34,22 @@ impl Opened {
     }
 }
 
+/// A list of a policy: hosts that scripts may ask at most, whatever they declare.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Within {
+    /// The list.
+    pub hosts: Opened,
+    /// Whose policy.
+    pub whose: Layer,
+}
+
 /// What the release lets one script do over HTTP. The default grants nothing: its list of hosts is empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpGrant {
     /// Whom it may ask.
     pub hosts: Vec<HostPattern>,
+    /// Lists of policies, of which each must have the host, too.
+    pub within: Arc<[Within]>,
     /// Requests of one execution, those that were refused included.
     pub requests_max: u32,
     /// Longest time of one request.
@@ -45,7 +58,7 @@ pub struct HttpGrant {
 
 impl Default for HttpGrant {
     fn default() -> Self {
-        Self { hosts: Vec::new(), requests_max: 8, timeout: super::TIMEOUT_MAX }
+        Self { hosts: Vec::new(), within: Arc::default(), requests_max: 8, timeout: super::TIMEOUT_MAX }
     }
 }
 
@@ -53,6 +66,11 @@ impl HttpGrant {
     /// Whether the list has `host` at `port`; `usual` is the port that the scheme goes with.
     pub(super) fn covers(&self, host: &Host<String>, port: u16, usual: u16) -> bool {
         self.hosts.iter().any(|pattern| pattern.covers(host, port, usual))
+    }
+
+    /// Whose policy does not have `host` at `port`, if one does not.
+    pub(super) fn closed_by(&self, host: &Host<String>, port: u16) -> Option<Layer> {
+        self.within.iter().find(|within| !within.hosts.covers(host, port)).map(|within| within.whose)
     }
 
     /// The list, for a sentence.
@@ -166,6 +184,20 @@ mod tests {
         assert!(opened.covers(&host("db.example.org"), 8443) && !opened.covers(&host("db.example.org"), 443));
         assert!(!opened.covers(&host("evil.com"), 443));
         assert!(Opened::All.covers(&host("evil.com"), 443) && !Opened::default().covers(&host("example.com"), 443));
+    }
+
+    #[test]
+    fn each_list_of_a_policy_must_have_the_host() {
+        let within = |host: &str, whose| Within { hosts: Opened::Hosts(vec![host.parse().unwrap()]), whose };
+        let grant = HttpGrant {
+            within: [within("*.example.com", Layer::StackDefaults), within("api.example.com", Layer::Tenant)].into(),
+            ..HttpGrant::default()
+        };
+        let closed_by = |host: &str| grant.closed_by(&Host::parse(host).unwrap(), 443);
+
+        assert_eq!(closed_by("api.example.com"), None);
+        assert_eq!(closed_by("db.example.com"), Some(Layer::Tenant));
+        assert_eq!(closed_by("evil.com"), Some(Layer::StackDefaults));
     }
 
     #[test]

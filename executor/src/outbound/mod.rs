@@ -1,7 +1,7 @@
 //! What a script's `ctx.http.request` becomes on the host.
 //!
-//! A request goes through five gates, in this order: the execution's share ([`HttpBudget`]), the form of what is asked
-//! (`ask`, `location`, `headers`), the script's list of hosts ([`HttpGrant`]), that of the operator ([`Opened`]), and
+//! A request goes through six gates, in this order: the execution's share ([`HttpBudget`]), the form of what is asked
+//! (`ask`, `location`, `headers`), the script's list of hosts ([`HttpGrant`]), those of the operator ([`Opened`]) and of policies ([`Within`]), and
 //! the address that the host's name leads to (`address`). The connection goes to the very address that was checked: the
 //! name is looked up once (`resolve`), and what the check lets through is the only thing that can be connected to
 //! (`connect`).
@@ -36,7 +36,7 @@ pub use self::address::Networks;
 pub use self::budget::HttpBudget;
 pub use self::counts::Counts;
 pub use self::error::OutboundError;
-pub use self::grant::{HostPattern, HttpGrant, InvalidHost, Opened};
+pub use self::grant::{HostPattern, HttpGrant, InvalidHost, Opened, Within};
 pub use self::resolve::{Resolve, SystemResolver};
 pub use self::settings::{OutboundFlags, OutboundSettings};
 
@@ -120,6 +120,9 @@ impl<R: Resolve + 'static> Outbound<R> {
         }
         if !self.opened.covers(&ask.at.host, ask.at.port) {
             return Err(OutboundError::NotOpen { host: ask.at.authority });
+        }
+        if let Some(whose) = grant.closed_by(&ask.at.host, ask.at.port) {
+            return Err(OutboundError::NotInPolicy { host: ask.at.authority, whose });
         }
         let limit = Limit::of(ask.timeout, grant, budget);
         let (authority, until) = (ask.at.authority.clone(), limit.until);

@@ -3,21 +3,20 @@
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use contract::bundle::{Bundle, Sources};
-use contract::ids::EventName;
+use contract::ids::{EventName, is_reserved};
+use contract::policy::Document;
 use contract::release::{Scripts, Signed, SignedRelease, Statement};
-use contract::{Code, Problem, ScriptName, TenantName, Version};
+use contract::{Code, ScriptName, TenantName, Version};
 use http::HeaderValue;
 use sandbox::{Engine, Limits, Manifest};
 
 use super::layers::{Around, Layers};
-use crate::outbound::{HttpGrant, InvalidHost};
+use super::{Missing, Tenant};
+use crate::outbound::{HostPattern, HttpGrant, InvalidHost};
 use crate::strategy::Share;
-
-/// The scripts of one tenant.
-pub type Tenant = HashMap<ScriptName, Arc<Script>>;
 
 /// A release that is ready to run. Immutable, but for the note of when it began to answer.
 ///
@@ -31,8 +30,19 @@ pub struct Active {
     pub(super) tenants: HashMap<TenantName, Arc<Tenant>>,
     /// `None`: calls go straight to their scripts.
     pub(super) layers: Option<Arc<Layers>>,
+    /// What the widest terms of any tenant come to.
+    pub(super) widest: Widest,
     pub(super) number_header: HeaderValue,
     pub(super) served: OnceLock<Served>,
+}
+
+/// The largest of some limits, over all tenants of a release.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Widest {
+    /// Bytes of an input.
+    pub(crate) input_bytes: usize,
+    /// How long a thread may stay inside a VM.
+    pub(crate) stay: Duration,
 }
 
 /// One compiled script.
@@ -58,31 +68,10 @@ pub struct Script {
     pub running: AtomicU32,
     /// Whom it may ask over HTTP.
     pub http: HttpGrant,
+    /// What it says about others, if it is the policy of its tenant.
+    pub policy: Option<Document>,
     /// What it was compiled from, kept for the disk cache.
     pub source: Arc<[u8]>,
-}
-
-/// The event of that name, which somebody sends.
-///
-/// # Errors
-/// `bad_request`: it is no name, or one of the life cycle.
-pub(crate) fn sent(name: &str) -> Result<EventName, Box<Problem>> {
-    let refused = |detail| Box::new(Problem::new(Code::BadRequest, detail));
-    let event: EventName = name.parse().map_err(|err| refused(format!("{err}")))?;
-    if event.is_life_cycle() {
-        let detail = format!("event `{event}` is one of the life cycle of scripts, which nobody can send");
-        return Err(Box::new(
-            refused(detail).with_hint("names of events that begin with `On` and a capital are reserved"),
-        ));
-    }
-    Ok(event)
-}
-
-/// The scripts of a tenant that want an event, by name.
-pub(crate) fn wanting<'t>(tenant: &'t Tenant, event: &EventName) -> Vec<&'t Arc<Script>> {
-    let mut wanting: Vec<_> = tenant.values().filter(|script| script.manifest.wants(event.as_str())).collect();
-    wanting.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-    wanting
 }
 
 /// What scripts are compiled with.
@@ -109,12 +98,12 @@ impl Script {
     ) -> Result<Self, sandbox::Refusal> {
         let program = sandbox::compile(file, &source, &workshop.limits)?;
         let manifest = sandbox::inspect(&workshop.engine, &program, &workshop.limits)?;
-        let hosts: Result<_, _> = manifest.http_hosts.iter().map(|host| host.parse()).collect();
-        let hosts = hosts.map_err(|err: InvalidHost| sandbox::Refusal {
-            code: Code::ScriptRefused,
-            detail: format!("{file}: `http.hosts`: {err}"),
-            diagnostics: Vec::new(),
-        })?;
+        let policy = match name.as_str() {
+            ScriptName::POLICY => Some(sandbox::policy(&workshop.engine, &program, &tenant, &workshop.limits)?),
+            _ => None,
+        };
+        hosts(file, "hosts", policy.iter().flat_map(Document::hosts))?;
+        let hosts = hosts(file, "http.hosts", manifest.http_hosts.iter())?;
         let http = HttpGrant { hosts, ..HttpGrant::default() };
         let version = Version::of(&source);
         let version_header = HeaderValue::from_str(version.as_str()).expect("hex digits are a header value");
@@ -129,9 +118,24 @@ impl Script {
             manifest,
             running: AtomicU32::new(0),
             http,
+            policy,
             source,
         })
     }
+}
+
+/// Reads patterns of hosts that stand in `field`.
+fn hosts<'a>(
+    file: &str,
+    field: &str,
+    hosts: impl Iterator<Item = &'a String>,
+) -> Result<Vec<HostPattern>, sandbox::Refusal> {
+    let hosts: Result<_, _> = hosts.map(|host| host.parse()).collect();
+    hosts.map_err(|err: InvalidHost| sandbox::Refusal {
+        code: Code::ScriptRefused,
+        detail: format!("{file}: `{field}`: {err}"),
+        diagnostics: Vec::new(),
+    })
 }
 
 /// How and since when a release answers.
@@ -165,15 +169,6 @@ impl Source {
     }
 }
 
-/// Why there is nothing to run under a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Missing {
-    /// The tenant has no script at all.
-    Tenant,
-    /// The tenant has others.
-    Script,
-}
-
 impl Active {
     /// Its number.
     pub fn number(&self) -> u64 {
@@ -195,17 +190,17 @@ impl Active {
         &self.scripts
     }
 
-    /// The script of this name.
+    /// The script of this name that a caller may run. Reserved names are none.
     ///
     /// # Errors
     /// Which part of the name is unknown.
     pub fn find(&self, tenant: &str, script: &str) -> Result<&Arc<Script>, Missing> {
-        self.tenant(tenant).ok_or(Missing::Tenant)?.get(script).ok_or(Missing::Script)
+        self.tenant(tenant).ok_or(Missing::Tenant)?.script(script).ok_or(Missing::Script)
     }
 
-    /// The scripts of a tenant, for who may call them: those of [`TenantName::STACK`] are nobody's to call.
+    /// The scripts of a tenant that callers may address.
     pub fn tenant(&self, tenant: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(tenant).filter(|_| tenant != TenantName::STACK)
+        if is_reserved(tenant) { None } else { self.tenants.get(tenant) }
     }
 
     /// The middleware around calls of `script`, which is one of this release; `None` if there is none.
@@ -216,6 +211,21 @@ impl Active {
     /// All tenants and their scripts, the operator's own among them.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = (&TenantName, &Arc<Tenant>)> {
         self.tenants.iter()
+    }
+
+    /// What the operator's policy says, if there is one.
+    pub(super) fn stack_policy(&self) -> Option<&Arc<Script>> {
+        self.tenants.get(TenantName::STACK)?.get(ScriptName::POLICY)
+    }
+
+    /// The most bytes that an input may have, whoever it is for.
+    pub(crate) fn input_bytes_max(&self) -> usize {
+        self.widest.input_bytes
+    }
+
+    /// The longest that a thread may stay inside a VM, whosever it is.
+    pub(crate) fn longest_stay(&self) -> Duration {
+        self.widest.stay
     }
 
     /// Whether the tenant has a script.

@@ -24,7 +24,8 @@ impl Layers {
     /// Takes note of what a tenant has now.
     pub(super) fn update(&mut self, tenant: &TenantName, scripts: Option<&Tenant>) {
         let scripts = scripts.into_iter().flat_map(|scripts| scripts.values());
-        let mut layers: Vec<_> = scripts.filter(|script| script.manifest.is_middleware()).cloned().collect();
+        let mut layers: Vec<_> =
+            scripts.filter(|script| script.manifest.is_middleware() && !script.name.is_reserved()).cloned().collect();
         layers.sort_by(|one, other| {
             (one.manifest.layer.order, &one.name).cmp(&(other.manifest.layer.order, &other.name))
         });

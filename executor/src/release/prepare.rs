@@ -9,7 +9,7 @@ use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
 use super::layers::{LAYERS_MAX, Layers};
-use super::{Active, Change, Offer, Refusal, Script, Tenant, Trust};
+use super::{Active, Change, Offer, Refusal, Script, Tenant, Terms, Trust, settle};
 use crate::strategy::Share;
 
 /// The releases at hand.
@@ -28,8 +28,13 @@ impl Known {
 
     /// A script that was compiled before from the same source under the same name.
     fn compiled(&self, tenant: &str, script: &str, version: &Version) -> Option<&Arc<Script>> {
-        let scripts = self.all().filter_map(|release| release.tenants.get(tenant)?.get(script));
-        scripts.into_iter().find(|known| known.version == *version)
+        let known = self.all().filter_map(|release| release.tenants.get(tenant)?.get(script));
+        known.into_iter().find(|known| known.version == *version)
+    }
+
+    /// On which terms the tenant's scripts ran last.
+    pub(super) fn terms(&self, tenant: &TenantName) -> Option<&Arc<Terms>> {
+        self.all().find_map(|release| Some(&release.tenants.get(tenant)?.terms))
     }
 
     /// What the tenant's scripts have in common: a new version is no new tenant.
@@ -68,8 +73,9 @@ pub fn prepare(trust: &Trust, known: &Known, offer: Offer) -> Result<Active, Ref
         apply(trust, known, &mut tenants, change)?;
     }
     let layers = layer(base, &tenants, &changed)?;
+    let widest = settle::settle(known, base, &mut tenants, &changed);
     let number_header = HeaderValue::from(number);
-    Ok(Active { statement, signed, scripts, tenants, layers, number_header, served: OnceLock::new() })
+    Ok(Active { statement, signed, scripts, tenants, layers, widest, number_header, served: OnceLock::new() })
 }
 
 /// The middleware of the base, with that of `changed` tenants as it is now.
@@ -248,6 +254,62 @@ mod tests {
         assert!(!Arc::ptr_eq(&share("acme", "risk"), &share("zoo", "ape")));
     }
 
+    const SLOW: &str = "return function() return { limits = { cpu = '7ms' } } end";
+
+    fn cpu_ms(release: &Active, tenant: &str) -> u128 {
+        release.tenant(tenant).unwrap().terms.limits.cpu.as_millis()
+    }
+
+    #[test]
+    fn a_release_has_the_policies_that_are_in_it() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let scripts = vec![write("acme", "risk", "return 1"), write("zoo", "ape", "return 3")];
+        let known = running(prepare(&trust, &Known::default(), signer.offer_and_keep(1, 0, scripts)).unwrap());
+
+        let offer = signer.offer_and_keep(2, 1, vec![write("acme", "@policy", SLOW)]);
+        let with_own = prepare(&trust, &known, offer).unwrap();
+        assert_eq!((cpu_ms(&with_own, "acme"), cpu_ms(&with_own, "zoo")), (7, 50));
+        assert_eq!(cpu_ms(known.active.as_ref().unwrap(), "acme"), 50, "a release that is there does not change");
+
+        let stack = "return function() return { defaults = { limits = { cpu = '9ms' } } } end";
+        let known = running(with_own);
+        let offer = signer.offer_and_keep(3, 2, vec![write("@stack", "@policy", stack), write("new", "x", "return 1")]);
+        let with_both = prepare(&trust, &known, offer).unwrap();
+        assert_eq!(["acme", "zoo", "new"].map(|tenant| cpu_ms(&with_both, tenant)), [7, 9, 9]);
+
+        let known = running(with_both);
+        let offer = signer.offer_and_keep(4, 3, vec![remove("@stack", "@policy"), remove("acme", "@policy")]);
+        let without = prepare(&trust, &known, offer).unwrap();
+        assert_eq!(["acme", "zoo", "new"].map(|tenant| cpu_ms(&without, tenant)), [50, 50, 50]);
+    }
+
+    #[test]
+    fn terms_that_say_the_same_are_the_same_and_go_on_counting() {
+        let mut signer = Signer::new();
+        let trust = signer.trust();
+        let scripts = vec![write("acme", "risk", "return 1"), write("acme", "@policy", SLOW)];
+        let known = running(prepare(&trust, &Known::default(), signer.offer_and_keep(1, 0, scripts.clone())).unwrap());
+        let before = Arc::clone(&known.active.as_ref().unwrap().tenant("acme").unwrap().terms);
+
+        let change = vec![write("acme", "risk", "return 2"), write("acme", "@policy", format!("{SLOW} -- again"))];
+        for offer in [signer.offer(2, 1, change), signer.offer(2, 0, scripts)] {
+            let release = prepare(&trust, &known, offer).unwrap();
+            assert!(Arc::ptr_eq(&before, &release.tenant("acme").unwrap().terms));
+        }
+    }
+
+    #[test]
+    fn a_policy_that_is_none_is_refused_with_its_field() {
+        let signer = Signer::new();
+        let offer = signer.offer(1, 0, vec![write("acme", "@policy", "return function() return { limits = 5 } end")]);
+
+        let refusal = prepare(&signer.trust(), &Known::default(), offer).unwrap_err();
+
+        assert_eq!(refusal.code(), "script_refused");
+        insta::assert_snapshot!(telemetry::chain(&refusal), @"`acme/@policy` is refused: @policy.luau: `limits`: invalid type: integer `5`, expected a table");
+    }
+
     #[test]
     fn an_unknown_base_asks_for_the_whole_release() {
         let signer = Signer::new();
@@ -325,7 +387,7 @@ mod tests {
 
         assert_eq!(refusal.code(), "script_refused");
         let text = telemetry::chain(&refusal);
-        assert!(text.starts_with("`acme/risk` does not compile: ") && text.contains("risk.luau:2:"), "{text}");
+        assert!(text.starts_with("`acme/risk` is refused: ") && text.contains("risk.luau:2:"), "{text}");
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub enum Refusal {
         size: u32,
     },
     /// The sandbox does not take the source.
-    #[error("`{tenant}/{script}` does not compile")]
+    #[error("`{tenant}/{script}` is refused")]
     Gate {
         /// Whose script.
         tenant: TenantName,

@@ -34,8 +34,12 @@ impl Annex {
         Ok(Self { strategy, own, ledger: Mutex::new(Ledger::new(index, common)) })
     }
 
-    /// Executes `job`, wherever that is; counts it, and logs what the script logged.
+    /// Executes `job`, wherever that is, if its tenant's rate allows; counts it, and logs what the script logged.
     pub(crate) async fn execute(&self, job: Job) -> Outcome {
+        let admitted = self.ledger().admit(&job);
+        if let Err(refused) = admitted {
+            return refused;
+        }
         let place = match self.strategy.place(&job) {
             Place::Here => self.own.submit(&job),
             elsewhere => elsewhere,

@@ -52,7 +52,7 @@ impl RunAsk {
 /// # Errors
 /// A sentence for the script that wants it.
 pub(super) fn sibling<'s>(tenant: &TenantName, scripts: &'s Tenant, name: &str) -> Result<&'s Arc<Script>, String> {
-    scripts.get(name).ok_or_else(|| format!("tenant `{tenant}` has no script `{name}`"))
+    scripts.script(name).ok_or_else(|| format!("tenant `{tenant}` has no script `{name}`"))
 }
 
 /// What all executions share that one execution leads to, itself included.

@@ -33,13 +33,7 @@ impl Common {
     /// A place for VMs on the calling thread.
     pub(crate) fn host(&self) -> VmHost {
         let metrics = self.metrics();
-        VmHost::new(
-            Arc::clone(&self.engine),
-            self.limits.clone(),
-            self.services.clone(),
-            metrics.vms.clone(),
-            metrics.restarts("panic"),
-        )
+        VmHost::new(Arc::clone(&self.engine), self.services.clone(), metrics.vms.clone(), metrics.restarts("panic"))
     }
 
     /// Has the scripts that keep state in the VMs of `host` put things in order, if the executor ends.

@@ -25,8 +25,12 @@ impl Dispatcher {
         Self { name: format!("worker-{index}"), strategy, here, ledger: RefCell::new(Ledger::new(index, common)) }
     }
 
-    /// Executes `job`, wherever that is; counts it, and logs what the script logged.
+    /// Executes `job`, wherever that is, if its tenant's rate allows; counts it, and logs what the script logged.
     pub(crate) async fn execute(&self, job: Job) -> Outcome {
+        let admitted = self.ledger.borrow_mut().admit(&job);
+        if let Err(refused) = admitted {
+            return refused;
+        }
         let outcome = match self.strategy.place(&job) {
             Place::Here => {
                 let outcome = self.here.execute(&job).await;

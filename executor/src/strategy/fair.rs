@@ -4,11 +4,14 @@ use std::collections::{HashMap, VecDeque};
 
 use contract::TenantName;
 
-/// Executions of one tenant that may be under way in one place at once.
-pub(crate) const RUNNING_MAX: usize = 64;
-
-/// Executions of one tenant that may wait behind those.
-pub(crate) const WAITING_MAX: usize = 128;
+/// What one tenant may have in one queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Executions under way at once.
+    pub(crate) running: usize,
+    /// Executions that wait behind those.
+    pub(crate) waiting: usize,
+}
 
 /// Jobs of many tenants. Pure: it is told when jobs begin and end, and tells whose turn it is.
 #[derive(Debug)]
@@ -22,6 +25,19 @@ pub(crate) struct FairQueue<T> {
 struct Line<T> {
     waiting: VecDeque<T>,
     running: usize,
+    /// Those of its last job: a tenant's policy may change while it has some.
+    bounds: Bounds,
+    /// It is in `turns`.
+    in_turn: bool,
+}
+
+impl<T> Line<T> {
+    /// Takes its place among the turns, if it may begin a job and has none there yet; tells whether it does.
+    fn takes_turn(&mut self) -> bool {
+        let takes = !self.in_turn && !self.waiting.is_empty() && self.running < self.bounds.running;
+        self.in_turn |= takes;
+        takes
+    }
 }
 
 impl<T> Default for FairQueue<T> {
@@ -31,20 +47,23 @@ impl<T> Default for FairQueue<T> {
 }
 
 impl<T> FairQueue<T> {
-    /// Adds a job behind those of its tenant.
+    /// Adds a job behind those of its tenant, which has these bounds from now on.
     ///
     /// # Errors
     /// The job, if its tenant has too many.
-    pub(crate) fn push(&mut self, tenant: &TenantName, job: T) -> Result<(), T> {
+    pub(crate) fn push(&mut self, tenant: &TenantName, bounds: Bounds, job: T) -> Result<(), T> {
         if !self.lines.contains_key(tenant) {
-            self.lines.insert(tenant.clone(), Line { waiting: VecDeque::new(), running: 0 });
+            self.lines.insert(tenant.clone(), Line { waiting: VecDeque::new(), running: 0, bounds, in_turn: false });
         }
         let line = self.lines.get_mut(tenant).expect("it was there or was just added");
-        if line.waiting.len() >= WAITING_MAX {
+        line.bounds = bounds;
+        // Where nobody may wait, one that can begin does not wait.
+        let begins = usize::from(line.waiting.is_empty() && line.running < bounds.running);
+        if line.waiting.len() >= bounds.waiting.max(begins) {
             return Err(job);
         }
         line.waiting.push_back(job);
-        if line.waiting.len() == 1 && line.running < RUNNING_MAX {
+        if line.takes_turn() {
             self.turns.push_back(tenant.clone());
         }
         Ok(())
@@ -56,7 +75,8 @@ impl<T> FairQueue<T> {
         let line = self.lines.get_mut(&tenant).expect("whose turn it is has a line");
         let job = line.waiting.pop_front().expect("whose turn it is has a job");
         line.running += 1;
-        if !line.waiting.is_empty() && line.running < RUNNING_MAX {
+        line.in_turn = false;
+        if line.takes_turn() {
             self.turns.push_back(tenant);
         }
         Some(job)
@@ -65,10 +85,10 @@ impl<T> FairQueue<T> {
     /// A job of `tenant` has ended.
     pub(crate) fn done(&mut self, tenant: &TenantName) {
         let Some(line) = self.lines.get_mut(tenant) else { return };
-        if line.running == RUNNING_MAX && !line.waiting.is_empty() {
+        line.running -= 1;
+        if line.takes_turn() {
             self.turns.push_back(tenant.clone());
         }
-        line.running -= 1;
         if line.running == 0 && line.waiting.is_empty() {
             self.lines.remove(tenant);
         }
@@ -84,6 +104,8 @@ impl<T> FairQueue<T> {
 mod tests {
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { running: 64, waiting: 128 };
+
     fn tenant(name: &str) -> TenantName {
         name.parse().unwrap()
     }
@@ -91,7 +113,7 @@ mod tests {
     fn queue(jobs: &[(&str, u32)]) -> FairQueue<(TenantName, u32)> {
         let mut queue = FairQueue::default();
         for (name, job) in jobs {
-            queue.push(&tenant(name), (tenant(name), *job)).unwrap();
+            queue.push(&tenant(name), BOUNDS, (tenant(name), *job)).unwrap();
         }
         queue
     }
@@ -111,11 +133,11 @@ mod tests {
     fn a_tenant_has_so_many_under_way_and_goes_on_when_one_ends() {
         let mut queue = queue(&[]);
         for job in 0..128 {
-            queue.push(&tenant("a"), (tenant("a"), job)).unwrap();
+            queue.push(&tenant("a"), BOUNDS, (tenant("a"), job)).unwrap();
         }
 
-        assert_eq!(drain(&mut queue).split(' ').count(), RUNNING_MAX);
-        queue.push(&tenant("b"), (tenant("b"), 1)).unwrap();
+        assert_eq!(drain(&mut queue).split(' ').count(), BOUNDS.running);
+        queue.push(&tenant("b"), BOUNDS, (tenant("b"), 1)).unwrap();
         assert_eq!(drain(&mut queue), "b1");
         queue.done(&tenant("a"));
         assert_eq!(drain(&mut queue), "a64");
@@ -124,11 +146,30 @@ mod tests {
     #[test]
     fn what_is_too_much_is_given_back() {
         let mut queue = queue(&[]);
-        for job in 0..u32::try_from(WAITING_MAX).unwrap() {
-            queue.push(&tenant("a"), (tenant("a"), job)).unwrap();
+        for job in 0..u32::try_from(BOUNDS.waiting).unwrap() {
+            queue.push(&tenant("a"), BOUNDS, (tenant("a"), job)).unwrap();
         }
-        assert_eq!(queue.push(&tenant("a"), (tenant("a"), 999)), Err((tenant("a"), 999)));
-        queue.push(&tenant("b"), (tenant("b"), 1)).unwrap();
+        assert_eq!(queue.push(&tenant("a"), BOUNDS, (tenant("a"), 999)), Err((tenant("a"), 999)));
+        queue.push(&tenant("b"), BOUNDS, (tenant("b"), 1)).unwrap();
+    }
+
+    #[test]
+    fn bounds_may_change_while_jobs_wait_and_where_none_may_wait_one_may_still_begin() {
+        let bounds = |running, waiting| Bounds { running, waiting };
+        let mut queue = queue(&[("a", 1), ("a", 2), ("a", 3)]);
+        assert!(queue.pop().is_some());
+
+        queue.push(&tenant("a"), bounds(1, 9), (tenant("a"), 4)).unwrap();
+        assert_eq!(drain(&mut queue), "a2");
+        queue.done(&tenant("a"));
+        assert_eq!(drain(&mut queue), "");
+        queue.done(&tenant("a"));
+        assert_eq!(drain(&mut queue), "a3");
+
+        queue.push(&tenant("b"), bounds(1, 0), (tenant("b"), 1)).unwrap();
+        assert!(queue.push(&tenant("b"), bounds(1, 0), (tenant("b"), 2)).is_err());
+        assert_eq!(drain(&mut queue), "b1");
+        assert!(queue.push(&tenant("b"), bounds(1, 0), (tenant("b"), 2)).is_err());
     }
 
     #[test]

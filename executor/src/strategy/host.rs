@@ -18,26 +18,26 @@ use uuid::fmt::Hyphenated;
 
 use super::asks::{Family, RunAsk, Services, sibling};
 use super::board::VmStatus;
-use super::clock::{CpuClock, now_ns};
-use super::fair::RUNNING_MAX;
+use super::clock::{CpuClock, nanos, now_ns};
 use super::job::{Entry, Job, Outcome, fault};
 use super::said::Said;
 use super::share::LONG_NS;
 use super::terms::{self, Place};
+use super::warden::stuck_after;
 use crate::vms::Vms;
 
-/// Since when a thread has been inside a VM, for who watches whether it comes back.
+/// By when a thread should be back from inside a VM, for who watches whether it is.
 #[derive(Debug, Default)]
 pub(crate) struct Beat(AtomicU64);
 
 impl Beat {
-    /// When the thread went in, on the clock of `clock.rs`; `None` while it is out.
-    pub(crate) fn inside_since_ns(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Relaxed)).filter(|&since| since != 0)
+    /// When it counts as stuck, on the clock of `clock.rs`; `None` while it is out.
+    pub(crate) fn due_ns(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|&due| due != 0)
     }
 
-    pub(super) fn enter(&self, now_ns: u64) {
-        self.0.store(now_ns, Ordering::Relaxed);
+    pub(super) fn enter(&self, due_ns: u64) {
+        self.0.store(due_ns, Ordering::Relaxed);
     }
 
     pub(super) fn leave(&self) {
@@ -50,7 +50,6 @@ impl Beat {
 pub(crate) struct VmHost {
     // Borrowed only while a VM computes, which never awaits.
     pub(super) vms: RefCell<Vms>,
-    pub(super) limits: Limits,
     services: Services,
     clock: RefCell<CpuClock>,
     beat: Arc<Beat>,
@@ -59,10 +58,9 @@ pub(crate) struct VmHost {
 
 impl VmHost {
     /// Without a VM yet. `vms` counts them, `panics` the times that all had to go.
-    pub(crate) fn new(engine: Arc<Engine>, limits: Limits, services: Services, vms: Gauge, panics: Counter) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, services: Services, vms: Gauge, panics: Counter) -> Self {
         Self {
-            vms: RefCell::new(Vms::new(engine, limits.clone(), vms)),
-            limits,
+            vms: RefCell::new(Vms::new(engine, vms)),
             services,
             clock: RefCell::default(),
             beat: Arc::default(),
@@ -77,13 +75,19 @@ impl VmHost {
 
     /// Runs a job to its end. Several may be under way at once.
     pub(crate) async fn execute(&self, job: &Job) -> Outcome {
+        let terms = &*job.siblings.terms;
+        let _place = match Place::of_tenant(terms, &job.script.tenant) {
+            Ok(place) => place,
+            Err(fault) => return Outcome::fault(fault),
+        };
         if let Some(drill) = job.drill {
             let mut cpu = Duration::ZERO;
-            let result = self.step(&mut cpu, || drill.perform());
+            let result = self.step(&mut cpu, &terms.limits, || drill.perform());
             return Outcome { cpu, ..Outcome::bare(result) };
         }
         // What a script says of its own time does not hold for the middleware around it.
-        let wall = if job.layers.is_some() { self.limits.wall } else { terms::limits(&job.script, &self.limits).wall };
+        let limits = &terms.limits;
+        let wall = if job.layers.is_some() { limits.wall } else { terms::limits(&job.script, limits).wall };
         let family = Family::new(job.script.tenant.as_str(), Instant::now() + wall);
         let outcome = match &job.layers {
             None => whole(self.run(job, &family, 0).await),
@@ -96,17 +100,18 @@ impl VmHost {
     pub(super) async fn run(&self, job: &Job, family: &Family, depth: u8) -> Outcome<sandbox::Outcome> {
         let script = &*job.script;
         let (tenant, program) = (script.tenant.as_str(), &script.program);
-        if script.has_life_cycle && terms::state(script) == State::Tenant {
+        let terms = &*job.siblings.terms;
+        if script.has_life_cycle && terms::state(script, terms) == State::Tenant {
             self.wake(job, family).await;
         }
         let mut buffer = [0; Hyphenated::LENGTH];
         let id = &*job.id.hyphenated().encode_lower(&mut buffer);
-        let mut limits = terms::limits(script, &self.limits).into_owned();
+        let mut limits = terms::limits(script, &terms.limits).into_owned();
         limits.wall = limits.wall.min(family.ends().saturating_duration_since(Instant::now()));
         if let Some(left) = family.cpu_left().filter(|_| depth == 0) {
             limits.cpu = limits.cpu.min(left);
         }
-        let grants = terms::grants(script);
+        let grants = terms::grants(script).and(terms.grants);
         let (entry, callee) = match &job.entry {
             Entry::Handle => (sandbox::Entry::Handle, None),
             Entry::Event(event) => (sandbox::Entry::Event(event.as_str()), None),
@@ -116,26 +121,29 @@ impl VmHost {
         let call = Call {
             input: &job.input,
             grants: &grants,
-            state: terms::state(script),
+            state: terms::state(script, terms),
             entry,
             callee,
             ..Call::new(tenant, script.name.as_str(), script.version.as_str(), id, &limits)
         };
-        let vm = match self.vms.borrow_mut().of(tenant, Instant::now()) {
+        let vm = match self.vms.borrow_mut().of(tenant, &terms.limits, Instant::now()) {
             Ok(vm) => vm,
             Err(fault) => return Outcome::fault(fault),
         };
-        let _place = match Place::take(script) {
+        let _place = match Place::of_script(script) {
             Ok(place) => place,
             Err(fault) => return Outcome::fault(fault),
         };
-        if vm.borrow().waiting() >= RUNNING_MAX {
-            let detail = format!("tenant `{tenant}` has {RUNNING_MAX} executions that wait, which is all it may have");
+        let (running_max, _) = terms.bounds();
+        if vm.borrow().waiting() >= running_max {
+            let from = terms.effective.concurrency.from;
+            let detail =
+                format!("tenant `{tenant}` has {running_max} executions that wait, which is all it may have ({from})");
             return Outcome::fault(fault(Code::Overloaded, detail));
         }
         let mut cpu = Duration::ZERO;
         let mut open = FuturesUnordered::new();
-        let mut step = self.step(&mut cpu, || Ok(vm.borrow_mut().begin(program, &call)));
+        let mut step = self.step(&mut cpu, &limits, || Ok(vm.borrow_mut().begin(program, &call)));
         let execution = loop {
             match step {
                 Err(fault) => return Outcome { cpu, ..Outcome::fault(fault) },
@@ -148,7 +156,7 @@ impl VmHost {
                         Some(answer) = open.next(), if !open.is_empty() => vec![answer],
                         () = sleep_until(until.into()) => Vec::new(),
                     };
-                    step = self.step(&mut cpu, || Ok(vm.borrow_mut().resume(run, answers)));
+                    step = self.step(&mut cpu, &limits, || Ok(vm.borrow_mut().resume(run, answers)));
                 }
             }
         };
@@ -198,7 +206,8 @@ impl VmHost {
     async fn request(&self, job: &Job, family: &Family, payload: Vec<u8>) -> Result<Vec<u8>, String> {
         match &self.services {
             Services::Own(outbound) => {
-                let requested = outbound.request(&job.script.http, family.requests(), &payload).await;
+                let grant = terms::http(&job.script, &job.siblings.terms);
+                let requested = outbound.request(&grant, family.requests(), &payload).await;
                 requested.map_err(|err| err.to_string())
             }
             Services::Executor(asker) => asker.request(job, payload).await,
@@ -207,10 +216,10 @@ impl VmHost {
 
     /// One stay inside the VMs: watched, measured, and with all of them given up should it panic.
     /// The CPU time is added to `cpu`.
-    fn step<T>(&self, cpu: &mut Duration, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    fn step<T>(&self, cpu: &mut Duration, limits: &Limits, run: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let begun = now_ns();
         self.clock.borrow_mut().begin(begun);
-        self.beat.enter(begun);
+        self.beat.enter(begun.saturating_add(nanos(stuck_after(limits))));
         let ended = catch_unwind(AssertUnwindSafe(run));
         self.beat.leave();
         *cpu += Duration::from_nanos(self.clock.borrow_mut().end(begun, now_ns(), LONG_NS));

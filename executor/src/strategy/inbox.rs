@@ -12,7 +12,7 @@ use sandbox::Fault;
 use tokio::sync::{Notify, oneshot};
 
 use super::clock::now_ns;
-use super::fair::FairQueue;
+use super::fair::{Bounds, FairQueue};
 use super::job::{Job, Outcome};
 
 /// Number of a life.
@@ -73,7 +73,8 @@ impl Inbox {
         }
         state.used_at_ns = now_ns();
         let tenant = job.script.tenant.clone();
-        state.waiting.push(&tenant, Waiting { job, reply }).map_err(|_| Rejected::Full)?;
+        let (running, waiting) = job.siblings.terms.bounds();
+        state.waiting.push(&tenant, Bounds { running, waiting }, Waiting { job, reply }).map_err(|_| Rejected::Full)?;
         drop(state);
         self.changed.notify_one();
         Ok(outcome)
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn one_tenant_can_not_fill_it_for_others() {
         let inbox = Inbox::default();
-        let kept: Vec<_> = (0..super::super::fair::WAITING_MAX).map(|_| inbox.push(job("a")).unwrap()).collect();
+        let kept: Vec<_> = (0..job("a").siblings.terms.bounds().1).map(|_| inbox.push(job("a")).unwrap()).collect();
 
         assert_eq!(inbox.push(job("a")).unwrap_err(), Rejected::Full);
         inbox.push(job("b")).unwrap();

@@ -58,7 +58,7 @@ pub(crate) struct Job {
     pub(crate) id: Uuid,
     /// JSON text; empty = `null`.
     pub(crate) input: Bytes,
-    /// The scripts of its tenant in the same release, which it may run.
+    /// The scripts of its tenant in the same release, which it may run, and on which terms.
     pub(crate) siblings: Arc<Tenant>,
     /// The middleware that the call goes through, outermost first.
     pub(crate) layers: Option<Around>,
@@ -95,13 +95,16 @@ pub(crate) struct Outcome<T = Bytes> {
     pub(crate) wall: Duration,
     /// CPU time, as far as it is worth measuring (`clock.rs`); 0 for short executions.
     pub(crate) cpu: Duration,
+    /// When a caller that was refused for its rate may come again: whole seconds, at least one.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 impl<T> Outcome<T> {
     /// A result without anything else to tell.
     pub(crate) fn bare(result: Result<T, Fault>) -> Self {
         let (log, others) = (Vec::new(), Vec::new());
-        Self { result, log, log_dropped: 0, others, wall: Duration::ZERO, cpu: Duration::ZERO }
+        let (wall, cpu) = (Duration::ZERO, Duration::ZERO);
+        Self { result, log, log_dropped: 0, others, wall, cpu, retry_after: None }
     }
 
     /// An execution that did not take place, or of which nothing is known.
@@ -111,8 +114,8 @@ impl<T> Outcome<T> {
 
     /// The same with another result.
     pub(crate) fn with<U>(self, result: Result<U, Fault>) -> Outcome<U> {
-        let Self { log, log_dropped, others, wall, cpu, .. } = self;
-        Outcome { result, log, log_dropped, others, wall, cpu }
+        let Self { log, log_dropped, others, wall, cpu, retry_after, .. } = self;
+        Outcome { result, log, log_dropped, others, wall, cpu, retry_after }
     }
 }
 

@@ -1,15 +1,17 @@
 //! What is kept of every execution, whichever door it came by: its tenant's account, counters, and log lines.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use contract::{Code, TenantName};
 use prometheus_client::metrics::histogram::Histogram;
 
 use super::clock::{nanos, now_ns};
 use super::common::Common;
-use super::job::{Job, Outcome};
+use super::job::{Job, Outcome, fault};
 use super::said::Said;
 use crate::metrics::TenantMeter;
+use crate::release::TooFast;
 
 /// The books of one door.
 pub(crate) struct Ledger {
@@ -32,7 +34,7 @@ impl Ledger {
 
     /// Notes an execution that has ended, and passes on what was logged. What is left is for its caller.
     pub(crate) fn note(&mut self, job: &Job, mut outcome: Outcome) -> Outcome {
-        self.charge(job, &outcome);
+        Self::charge(job, &outcome);
         self.seconds.observe(outcome.wall.as_secs_f64());
         self.count(job, outcome.result.as_ref().err().map(|fault| fault.code));
         for said in &outcome.others {
@@ -45,6 +47,30 @@ impl Ledger {
         outcome
     }
 
+    /// Lets a job begin as far as rates go, and counts one that may not.
+    ///
+    /// # Errors
+    /// What its caller is told.
+    pub(crate) fn admit(&mut self, job: &Job) -> Result<(), Outcome> {
+        if job.life_cycle().is_some() {
+            return Ok(());
+        }
+        let Err((too_fast, of_script)) = job.siblings.terms.admit(&job.script.name) else { return Ok(()) };
+        let TooFast { rate, from, after } = too_fast;
+        let (tenant, name) = (&job.script.tenant, &job.script.name);
+        let what = if of_script { format!("script `{tenant}/{name}`") } else { format!("tenant `{tenant}`") };
+        let after = whole_seconds(after);
+        let detail = format!(
+            "callers of {what} may begin {} executions per second here, {} at once ({from}); the next may begin in {} s",
+            rate.per_second,
+            rate.burst,
+            after.as_secs()
+        );
+        self.common.metrics().refuse(Code::Overloaded);
+        self.meter(tenant).count_rate_limited();
+        Err(Outcome { retry_after: Some(after), ..Outcome::fault(fault(Code::Overloaded, detail)) })
+    }
+
     /// Forgets tenants that have left the release. To be called about once a second.
     pub(crate) fn upkeep(&mut self) {
         let active = self.common.serving.active();
@@ -52,12 +78,12 @@ impl Ledger {
         self.meters.retain(|tenant, _| stays(tenant.as_str()));
     }
 
-    fn charge(&self, job: &Job, outcome: &Outcome) {
+    fn charge(job: &Job, outcome: &Outcome) {
         let mut cpu_ns = nanos(outcome.cpu);
         if let Err(fault) = &outcome.result
             && matches!(fault.code, Code::DeadlineExceeded | Code::MemoryExceeded)
         {
-            cpu_ns = cpu_ns.max(nanos(self.common.limits.cpu));
+            cpu_ns = cpu_ns.max(nanos(job.siblings.terms.limits.cpu));
         }
         if cpu_ns > 0 {
             job.script.share.charge(cpu_ns, now_ns());
@@ -65,13 +91,18 @@ impl Ledger {
     }
 
     fn count(&mut self, job: &Job, fault: Option<Code>) {
-        let tenant = &job.script.tenant;
-        if let Some(meter) = self.meters.get_mut(tenant) {
-            meter.count(fault);
-            return;
-        }
-        let mut meter = self.common.metrics().tenant(tenant.as_str());
-        meter.count(fault);
-        self.meters.insert(tenant.clone(), meter);
+        self.meter(&job.script.tenant).count(fault);
     }
+
+    fn meter(&mut self, tenant: &TenantName) -> &mut TenantMeter {
+        if !self.meters.contains_key(tenant) {
+            self.meters.insert(tenant.clone(), self.common.metrics().tenant(tenant.as_str()));
+        }
+        self.meters.get_mut(tenant).expect("it was there or was just added")
+    }
+}
+
+/// Whole seconds, as `Retry-After` tells them, and at least one.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX))
 }

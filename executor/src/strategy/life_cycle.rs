@@ -89,7 +89,7 @@ impl VmHost {
     /// Runs it on time of its own, whatever the execution has left that it comes before. Gives its CPU time, and what
     /// was said.
     async fn run_life_cycle(&self, job: Job) -> (Duration, Vec<Said>) {
-        let ends = Instant::now() + terms::limits(&job.script, &self.limits).wall;
+        let ends = Instant::now() + terms::limits(&job.script, &job.siblings.terms.limits).wall;
         let family = Family::new(job.script.tenant.as_str(), ends);
         // Boxed: it runs a script, which may have it run others, and so on.
         let mut outcome = Box::pin(self.run(&job, &family, 0)).await;

@@ -21,7 +21,7 @@ impl VmHost {
     /// Runs `job` within `layers`, outermost first.
     pub(super) async fn run_within(&self, layers: &[Arc<Script>], job: &Job, family: &Family) -> Outcome {
         let begun = Instant::now();
-        family.bound_cpu(self.limits.cpu);
+        family.bound_cpu(job.siblings.terms.limits.cpu);
         let input = match self.let_pass(layers, job, family).await {
             Ok(input) => input,
             Err(fault) => return Outcome { wall: begun.elapsed(), ..Outcome::fault(fault) },
@@ -89,7 +89,7 @@ impl VmHost {
 
     /// Runs an execution on the CPU time of the call.
     async fn counted(&self, job: &Job, family: &Family) -> Outcome<sandbox::Outcome> {
-        let left = family.cpu_left().unwrap_or(self.limits.cpu);
+        let left = family.cpu_left().unwrap_or(job.siblings.terms.limits.cpu);
         if left.is_zero() || family.ends() <= Instant::now() {
             let (tenant, name) = (&job.script.tenant, &job.script.name);
             let detail = format!("the time of the call was used up before `{tenant}/{name}` began");

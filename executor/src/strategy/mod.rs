@@ -60,7 +60,7 @@ pub(crate) use job::{Entry, Job, Outcome};
 pub use kind::{Kind, Processes};
 pub(crate) use lives::Lives;
 pub use share::Share;
-pub(crate) use warden::{Warden, Watching};
+pub(crate) use warden::{Warden, Watching, stuck_after};
 
 use inbox::Rejected;
 use pool::Routed;
@@ -104,14 +104,13 @@ impl HandedOff {
 fn refuse(rejected: &Rejected, job: &Job) -> Fault {
     let tenant = &job.script.tenant;
     match rejected {
-        Rejected::Full => job::fault(
-            Code::Overloaded,
+        Rejected::Full => job::fault(Code::Overloaded, {
+            let terms = &job.siblings.terms.effective;
+            let (running, waiting) = (terms.concurrency, terms.queue);
             format!(
-                "tenant `{tenant}` has {} executions under way and {} waiting, which is all it may have",
-                fair::RUNNING_MAX,
-                fair::WAITING_MAX
-            ),
-        ),
+                "tenant `{tenant}` has {running} executions under way and {waiting} waiting, which is all it may have"
+            )
+        }),
         Rejected::Closed => job::fault(Code::Internal, "the workers have ended; this executor stops"),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use sandbox::Limits;
 use tokio_util::sync::CancellationToken;
 
-use super::clock::{nanos, now_ns};
+use super::clock::now_ns;
 use super::host::Beat;
 use crate::metrics::Metrics;
 
@@ -29,7 +29,6 @@ pub(crate) fn stuck_after(limits: &Limits) -> Duration {
 pub(crate) struct Warden {
     watched: Mutex<Vec<Watched>>,
     next_number: AtomicU64,
-    stuck_after_ns: u64,
     metrics: Arc<Metrics>,
     /// Cancelled when too many are stuck.
     hopeless: CancellationToken,
@@ -40,7 +39,7 @@ struct Watched {
     name: String,
     beat: Arc<Beat>,
     replace: Arc<dyn Fn() + Send + Sync>,
-    /// The stay inside a VM for which it was replaced.
+    /// The stay inside a VM for which it was replaced, by its end.
     replaced_for: Option<u64>,
 }
 
@@ -49,11 +48,10 @@ impl Warden {
     ///
     /// # Errors
     /// The operating system gives no thread.
-    pub(crate) fn start(limits: &Limits, metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
-        let stuck_after_ns = nanos(stuck_after(limits));
+    pub(crate) fn start(metrics: Arc<Metrics>) -> std::io::Result<Arc<Self>> {
         let hopeless = CancellationToken::new();
         let (watched, next_number) = (Mutex::default(), AtomicU64::new(0));
-        let warden = Arc::new(Self { watched, next_number, stuck_after_ns, metrics, hopeless });
+        let warden = Arc::new(Self { watched, next_number, metrics, hopeless });
         let weak = Arc::downgrade(&warden);
         thread::Builder::new().name("warden".into()).spawn(move || keep_looking(&weak))?;
         Ok(warden)
@@ -82,13 +80,13 @@ impl Warden {
         {
             let mut watched = self.watched();
             for watched in watched.iter_mut() {
-                let inside = watched.beat.inside_since_ns();
-                if inside.is_none_or(|since| now_ns.saturating_sub(since) <= self.stuck_after_ns) {
+                let due = watched.beat.due_ns();
+                if due.is_none_or(|due| now_ns <= due) {
                     continue;
                 }
                 stuck += 1;
-                if watched.replaced_for != inside {
-                    watched.replaced_for = inside;
+                if watched.replaced_for != due {
+                    watched.replaced_for = due;
                     to_replace.push((watched.name.clone(), Arc::clone(&watched.replace)));
                 }
             }
@@ -159,7 +157,6 @@ mod tests {
         Arc::new(Warden {
             watched: Mutex::default(),
             next_number: AtomicU64::new(0),
-            stuck_after_ns: 1_000,
             metrics: Arc::default(),
             hopeless: CancellationToken::new(),
         })
@@ -170,7 +167,7 @@ mod tests {
         let warden = warden();
         let thread = Thread::of(&warden);
 
-        thread.beat.enter(500);
+        thread.beat.enter(1_500);
         warden.look(1_400);
         assert_eq!(thread.replaced.load(Ordering::Relaxed), 0);
         warden.look(1_501);

@@ -59,7 +59,7 @@ async fn an_endless_script_is_told_its_limit_and_the_next_one_runs() {
 
     let problem = reply.problem();
     assert_eq!((reply.status, problem.code), (422, Code::DeadlineExceeded));
-    assert!(problem.hint.unwrap().contains("50ms of CPU time and 2s in all"));
+    assert!(problem.hint.unwrap().contains("50ms (built in) of CPU time and 2s (built in) in all"));
     assert_eq!(caller.post("/v1/run/acme/double", r#"{"n":1}"#).await.status, 200);
 }
 

@@ -14,6 +14,7 @@ mod life_cycle;
 mod manager;
 mod middleware;
 mod outbound;
+mod policy;
 mod program;
 mod pubsub;
 mod releases;

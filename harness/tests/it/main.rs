@@ -6,5 +6,6 @@ mod cloud;
 mod middleware;
 mod outages;
 mod path;
+mod policy;
 mod requests;
 mod support;

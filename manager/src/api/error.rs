@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use contract::problem::MEDIA_TYPE;
-use contract::{Code, Problem};
+use contract::{Code, Problem, ScriptName};
 use uuid::Uuid;
 
 use super::Api;
@@ -83,9 +83,12 @@ pub(super) fn explain(context: &Context, tenant: &str, script: &str, err: Change
     let name = format!("{tenant}/{script}");
     let problem = match err {
         ChangeError::NotReady => return not_ready(context),
-        ChangeError::Refused(refusal) => Problem::new(refusal.code, refusal.detail)
-            .with_diagnostics(refusal.diagnostics)
-            .with_hint("nothing was changed; `moonswarm check FILE` judges as the manager does"),
+        ChangeError::Refused(refusal) => {
+            let command = if script == ScriptName::POLICY { "policy check" } else { "check" };
+            Problem::new(refusal.code, refusal.detail)
+                .with_diagnostics(refusal.diagnostics)
+                .with_hint(format!("nothing was changed; `moonswarm {command} FILE` judges as the manager does"))
+        }
         ChangeError::Conflict(conflict) => {
             let hint = match (&conflict.there, conflict.wanted) {
                 (Some((generation, ..)), Condition::Generation(_)) => {

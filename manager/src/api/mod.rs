@@ -5,6 +5,7 @@ mod auth;
 pub mod error;
 mod executors;
 mod input;
+mod policy;
 mod releases;
 mod rollback;
 mod scripts;
@@ -63,6 +64,8 @@ impl Api {
                 get(scripts::show).put(scripts::put).delete(scripts::delete).post(rollback::act),
             )
             .route("/v1/tenants/{tenant}/scripts/{script}/versions", get(rollback::list))
+            .route("/v1/tenants/{tenant}/policy", get(policy::of_tenant))
+            .route("/v1/tenants/{tenant}/scripts/{script}/policy", get(policy::of_script))
             .route("/v1/releases", get(releases::list))
             .route("/v1/releases/{number}", get(releases::show))
             .route("/v1/executors", get(executors::list))

@@ -8,6 +8,7 @@ mod feed;
 mod hints;
 mod lane;
 mod packages;
+mod policy;
 mod reconcile;
 mod rolling;
 mod world;

@@ -13,6 +13,7 @@ mod limits;
 mod logging;
 mod names;
 mod packages;
+mod policies;
 mod require;
 mod state;
 mod tasks;

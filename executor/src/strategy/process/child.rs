@@ -30,7 +30,7 @@ use super::asker::{Asker, Given};
 use super::codec::Codec;
 use super::confine;
 use super::message::{Containment, Ended, FromChild, ScriptNumber, ToChild};
-use crate::release::{Script, Workshop};
+use crate::release::{Script, Tenant, Terms, Workshop};
 use crate::strategy::Services;
 use crate::strategy::entry;
 use crate::strategy::host::VmHost;
@@ -46,6 +46,9 @@ type Answers = mpsc::Sender<(FromChild, Bytes)>;
 
 /// The scripts that were sent, by number.
 type Scripts = HashMap<ScriptNumber, Arc<Script>>;
+
+/// The tenants that have terms of their own.
+type Tenants = HashMap<String, Arc<Tenant>>;
 
 /// The life of a child process, whose standard input is the socket. Ends when the executor closes that.
 pub fn run() -> ExitCode {
@@ -113,11 +116,11 @@ fn start_engine() -> Result<Arc<Engine>, String> {
 }
 
 async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limits) {
-    let workshop = Workshop { engine: Arc::clone(&engine), limits: limits.clone() };
+    let patience = limits.wall;
+    let workshop = Workshop { engine: Arc::clone(&engine), limits };
     let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
     let asker = Asker::new(answers.clone());
-    let patience = limits.wall;
-    let host = VmHost::new(engine, limits, Services::Executor(asker.clone()), Gauge::default(), Counter::default());
+    let host = VmHost::new(engine, Services::Executor(asker.clone()), Gauge::default(), Counter::default());
     let (inbox, gone) = (Arc::new(Inbox::default()), Rc::new(RefCell::new(HashSet::new())));
     let writes = tokio::task::spawn_local(write(writer, outgoing));
     let mut intake = Intake {
@@ -127,6 +130,7 @@ async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limit
         workshop,
         gone: Rc::clone(&gone),
         scripts: Scripts::new(),
+        tenants: Tenants::new(),
         cancels: Rc::default(),
     };
     let reads = tokio::task::spawn_local(async move {
@@ -159,6 +163,7 @@ struct Intake {
     workshop: Workshop,
     gone: Rc<RefCell<HashSet<String>>>,
     scripts: Scripts,
+    tenants: Tenants,
     /// Of the jobs that are here.
     cancels: Rc<RefCell<HashMap<Ticket, CancellationToken>>>,
 }
@@ -176,10 +181,16 @@ impl Intake {
                         self.scripts.insert(number, Arc::new(script));
                     }
                 }
+                ToChild::Terms { tenant, effective } => {
+                    let before = self.tenants.get(&tenant).map(|tenant| &*tenant.terms);
+                    let terms = Arc::new(Terms::new(*effective, before));
+                    self.tenants.insert(tenant, Arc::new(Tenant::with_terms(terms)));
+                }
                 ToChild::Forget { scripts: numbers, tenants } => {
                     for number in numbers {
                         self.scripts.remove(&number);
                     }
+                    self.tenants.retain(|tenant, _| !tenants.contains(tenant));
                     self.gone.borrow_mut().extend(tenants);
                 }
                 ToChild::Run { ticket, script, event, layers, id, drill } => {
@@ -214,13 +225,14 @@ impl Intake {
         input: Bytes,
     ) -> Option<Job> {
         let layers: Option<Vec<_>> = layers.iter().map(|layer| self.scripts.get(layer).cloned()).collect();
+        let script = self.scripts.get(&script)?;
         Some(Job {
-            script: Arc::clone(self.scripts.get(&script)?),
+            script: Arc::clone(script),
             entry: event.map_or(Entry::Handle, Entry::Event),
             id: Uuid::parse_str(id).ok()?,
             input,
-            // The executor gives those that are wanted.
-            siblings: Arc::default(),
+            // Without scripts: the executor gives those that are wanted.
+            siblings: self.tenants.get(script.tenant.as_str()).cloned().unwrap_or_default(),
             layers: Some(layers?).filter(|layers| !layers.is_empty()).map(Into::into),
             ticket: Some(ticket),
             cancel: CancellationToken::new(),

@@ -4,7 +4,7 @@ use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use contract::TenantName;
@@ -12,10 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{AskNumber, Wanted};
 use crate::outbound::{HttpBudget, Outbound};
-use crate::release::{Around, Script, Tenant};
+use crate::release::{Around, Script, Tenant, Terms};
 use crate::strategy::asks::sibling;
 use crate::strategy::inbox::Ticket;
 use crate::strategy::job::Job;
+use crate::strategy::terms::http;
 
 /// Requests of one child that may be under way at once. Its VMs have bounds of their own; this one is for a child that
 /// does not keep to them.
@@ -58,24 +59,17 @@ struct Flight {
     layers: Option<Around>,
     /// Made at the first request, so that it lasts as long as the execution.
     budget: OnceCell<HttpBudget>,
-    wall: Duration,
     ended: CancellationToken,
 }
 
 impl Flights {
-    /// The child gets `job`, which takes at most `wall`. What is returned is ready when it is to be cancelled there.
-    pub(super) fn begin(
-        &self,
-        ticket: Ticket,
-        job: &Job,
-        wall: Duration,
-    ) -> impl Future<Output = Option<Ticket>> + use<> {
+    /// The child gets `job`. What is returned is ready when it is to be cancelled there.
+    pub(super) fn begin(&self, ticket: Ticket, job: &Job) -> impl Future<Output = Option<Ticket>> + use<> {
         let flight = Flight {
             script: Arc::clone(&job.script),
             siblings: Arc::clone(&job.siblings),
             layers: job.layers.clone(),
             budget: OnceCell::new(),
-            wall,
             ended: CancellationToken::new(),
         };
         let (cancel, ended) = (job.cancel.clone(), flight.ended.clone());
@@ -122,7 +116,8 @@ impl Flight {
     fn script_named(&self, tenant: &str, name: &str) -> Option<Arc<Script>> {
         if tenant != TenantName::STACK {
             let own = tenant == self.script.tenant.as_str();
-            let script = if name == self.script.name.as_str() { Some(&self.script) } else { self.siblings.get(name) };
+            let script =
+                if name == self.script.name.as_str() { Some(&self.script) } else { self.siblings.script(name) };
             return script.filter(|_| own).cloned();
         }
         let mut layers = self.layers.iter().flat_map(|layers| layers.iter());
@@ -134,10 +129,14 @@ impl Request {
     /// Makes it. `None` if the job has ended meanwhile.
     pub(super) async fn answer(self, outbound: &Outbound) -> Option<Result<Bytes, String>> {
         let Self { flight, script, payload } = self;
-        let budget =
-            flight.budget.get_or_init(|| HttpBudget::new(flight.script.tenant.as_str(), Instant::now() + flight.wall));
+        let budget = flight.budget.get_or_init(|| {
+            HttpBudget::new(flight.script.tenant.as_str(), Instant::now() + flight.siblings.terms.limits.wall)
+        });
+        let built_in = Terms::built_in();
+        let terms = if script.tenant.is_stack() { &built_in } else { &flight.siblings.terms };
+        let grant = http(&script, terms);
         let requested = tokio::select! {
-            requested = outbound.request(&script.http, budget, &payload) => requested,
+            requested = outbound.request(&grant, budget, &payload) => requested,
             () = flight.ended.cancelled() => return None,
         };
         Some(requested.map(Bytes::from).map_err(|err| err.to_string()))

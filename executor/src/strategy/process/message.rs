@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use contract::ids::EventName;
+use contract::policy::Effective;
 use contract::{Code, Diagnostic};
 use sandbox::{Fault, Limits, LogLine};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,8 @@ pub(super) enum ToChild {
     /// A script that runs will name by `number`; its source is the body. Sent once, and compiled there: bytecode never
     /// crosses a process.
     Script { number: ScriptNumber, tenant: String, name: String, file: String },
+    /// On which terms the tenant's scripts run from now on; before the first, on those that are built in.
+    Terms { tenant: String, effective: Box<Effective> },
     /// Execute a script, for a call or an event, within this middleware; its input is the body.
     Run {
         ticket: Ticket,
@@ -118,6 +121,8 @@ impl Ended {
             others: self.others,
             wall: Duration::from_nanos(self.wall_ns),
             cpu: Duration::from_nanos(self.cpu_ns),
+            // Rates are counted before a job comes here.
+            retry_after: None,
         }
     }
 }

@@ -223,9 +223,13 @@ struct Listener<'a> {
 
 impl Listener<'_> {
     async fn listen(self, mut reader: Reader) -> End {
-        let patience = stuck_after(&self.common.limits) + 2 * UPKEEP_EVERY;
+        let mut stay = stuck_after(&self.common.limits);
         loop {
-            let (message, body) = match hear(&mut reader, patience).await {
+            // What a policy allowed once may still be under way.
+            let active = self.common.serving.active();
+            stay = stay.max(active.as_ref().map_or(Duration::ZERO, |active| active.longest_stay()));
+            drop(active);
+            let (message, body) = match hear(&mut reader, stay + 2 * UPKEEP_EVERY).await {
                 Ok(heard) => heard,
                 Err(end) => return end,
             };

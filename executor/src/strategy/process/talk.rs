@@ -7,6 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
+use contract::TenantName;
+use contract::policy::Effective;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
@@ -15,7 +17,7 @@ use tokio::time::interval;
 use super::flights::{Ask, Due, Flights};
 use super::message::{AskNumber, ScriptNumber, ToChild};
 use super::supervise::{End, Vms, Writer};
-use crate::release::Script;
+use crate::release::{Script, Terms};
 use crate::strategy::asks::Services;
 use crate::strategy::common::Common;
 use crate::strategy::entry::UPKEEP_EVERY;
@@ -86,8 +88,9 @@ impl<'a> Talker<'a> {
     }
 
     async fn run(&mut self, ticket: Ticket, job: Job) -> io::Result<()> {
-        let cancelled = self.flights.begin(ticket, &job, self.common.limits.wall);
+        let cancelled = self.flights.begin(ticket, &job);
         self.cancels.push(Box::pin(cancelled));
+        self.agree(&job.script.tenant, &job.siblings.terms).await?;
         let script = self.introduce(&job.script).await?;
         let mut layers = Vec::new();
         for layer in job.layers.iter().flat_map(|layers| layers.iter()) {
@@ -128,11 +131,21 @@ impl<'a> Talker<'a> {
     }
 
     async fn forget(&mut self) -> io::Result<()> {
-        let (scripts, tenants) = (self.sent.forget(), self.vms.of_gone_tenants(self.common));
+        let mut tenants = self.vms.of_gone_tenants(self.common);
+        let scripts = self.sent.forget(self.common, &mut tenants);
         if scripts.is_empty() && tenants.is_empty() {
             return Ok(());
         }
         self.send(ToChild::Forget { scripts, tenants }, Bytes::new()).await
+    }
+
+    /// Tells the child of a tenant's terms, as far as it does not know them.
+    async fn agree(&mut self, tenant: &TenantName, terms: &Arc<Terms>) -> io::Result<()> {
+        if !self.sent.are_new(tenant, terms) {
+            return Ok(());
+        }
+        let effective = Box::new(terms.effective.clone());
+        self.send(ToChild::Terms { tenant: tenant.to_string(), effective }, Bytes::new()).await
     }
 
     /// The number of a script, which the child knows from now on.
@@ -155,9 +168,10 @@ impl<'a> Talker<'a> {
     }
 }
 
-/// Which scripts a child has.
+/// Which scripts and terms a child has.
 #[derive(Default)]
 struct Sent {
+    terms: HashMap<TenantName, Arc<Terms>>,
     /// By address, which is nobody else's while the weak reference is kept.
     numbers: HashMap<*const Script, (ScriptNumber, Weak<Script>)>,
     next: ScriptNumber,
@@ -175,8 +189,23 @@ impl Sent {
         (number, true)
     }
 
-    /// Numbers of scripts that no release has any more.
-    fn forget(&mut self) -> Vec<ScriptNumber> {
+    /// Whether these are other terms than the child has of the tenant.
+    fn are_new(&mut self, tenant: &TenantName, terms: &Arc<Terms>) -> bool {
+        match self.terms.get(tenant) {
+            Some(known) if Arc::ptr_eq(known, terms) => false,
+            None if terms.effective == Effective::default() => false,
+            _ => {
+                self.terms.insert(tenant.clone(), Arc::clone(terms));
+                true
+            }
+        }
+    }
+
+    /// Numbers of scripts that no release has any more; adds tenants that the release does not have any more.
+    fn forget(&mut self, common: &Common, tenants: &mut Vec<String>) -> Vec<ScriptNumber> {
+        let active = common.serving.active();
+        let gone = |tenant: &TenantName| active.as_ref().is_none_or(|active| !active.has_tenant(tenant.as_str()));
+        tenants.extend(self.terms.extract_if(|tenant, _| gone(tenant)).map(|(tenant, _)| tenant.to_string()));
         let gone = self.numbers.extract_if(|_, (_, script)| script.strong_count() == 0);
         gone.map(|(_, (number, _))| number).collect()
     }
