@@ -53,7 +53,7 @@ impl Size {
 
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, shift) = UNITS.iter().find(|(_, shift)| self.0 % (1 << shift) == 0).expect("1 divides all");
+        let (unit, shift) = UNITS.iter().find(|(_, shift)| self.0.is_multiple_of(1 << shift)).expect("1 divides all");
         write!(f, "{}{unit}", self.0 >> shift)
     }
 }

@@ -146,11 +146,14 @@ mod tests {
             self.maybe(|random| ["a", "b", "c"].into_iter().filter(|_| random.below(2) > 0).map(Into::into).collect())
         }
 
-        fn rate(&mut self) -> Option<Rate> {
-            self.maybe(|random| Rate { per_second: 1.0 + random.below(9) as f64, burst: 1 + random.below(9) as u32 })
+        fn few(&mut self) -> u32 {
+            u32::try_from(self.below(9)).unwrap()
         }
 
-        #[expect(clippy::cast_possible_truncation, reason = "all are below a thousand")]
+        fn rate(&mut self) -> Option<Rate> {
+            self.maybe(|random| Rate { per_second: 1.0 + f64::from(random.few()), burst: 1 + random.few() })
+        }
+
         fn policy(&mut self) -> Policy {
             let time = |random: &mut Self| random.maybe(|random| Time::from_millis(1 + random.below(20_000)));
             let size = |random: &mut Self| random.maybe(|random| Size((1 << 20) + random.below(1 << 29)));
@@ -163,8 +166,8 @@ mod tests {
                     output: size(self),
                     log: size(self),
                 },
-                concurrency: self.maybe(|random| 1 + random.below(99) as u32),
-                queue: self.maybe(|random| random.below(99) as u32),
+                concurrency: self.maybe(|random| 1 + random.few()),
+                queue: self.maybe(|random| random.few()),
                 wait: time(self),
                 rate: self.rate(),
                 scripts: [("x".parse().unwrap(), crate::policy::OfScript { rate: self.rate() })].into(),
@@ -178,7 +181,7 @@ mod tests {
     fn within(below: &Effective, above: &Effective) {
         let numbers = |all: &Effective| {
             let sizes = [all.memory, all.input, all.output, all.log].map(|size| size.value.0);
-            let times = [all.cpu, all.wall, all.wait].map(|time| time.value.0.as_nanos() as u64);
+            let times = [all.cpu, all.wall, all.wait].map(|time| u64::try_from(time.value.0.as_nanos()).unwrap());
             let counts = [all.concurrency, all.queue].map(|count| u64::from(count.value));
             [&sizes[..], &times[..], &counts[..]].concat()
         };

@@ -36,8 +36,8 @@ impl Annex {
 
     /// Executes `job`, wherever that is, if its tenant's rate allows; counts it, and logs what the script logged.
     pub(crate) async fn execute(&self, job: Job) -> Outcome {
-        let admitted = self.ledger().admit(&job);
-        if let Err(refused) = admitted {
+        let refused = self.ledger().refuse(&job);
+        if let Some(refused) = refused {
             return refused;
         }
         let place = match self.strategy.place(&job) {

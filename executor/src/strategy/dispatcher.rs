@@ -27,8 +27,8 @@ impl Dispatcher {
 
     /// Executes `job`, wherever that is, if its tenant's rate allows; counts it, and logs what the script logged.
     pub(crate) async fn execute(&self, job: Job) -> Outcome {
-        let admitted = self.ledger.borrow_mut().admit(&job);
-        if let Err(refused) = admitted {
+        let refused = self.ledger.borrow_mut().refuse(&job);
+        if let Some(refused) = refused {
             return refused;
         }
         let outcome = match self.strategy.place(&job) {

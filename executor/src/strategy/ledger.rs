@@ -47,15 +47,13 @@ impl Ledger {
         outcome
     }
 
-    /// Lets a job begin as far as rates go, and counts one that may not.
-    ///
-    /// # Errors
-    /// What its caller is told.
-    pub(crate) fn admit(&mut self, job: &Job) -> Result<(), Outcome> {
+    /// What the caller of a job is told that may not begin yet for its tenant's rates; `None` for one that may. Events of
+    /// the life cycle have no caller.
+    pub(crate) fn refuse(&mut self, job: &Job) -> Option<Outcome> {
         if job.life_cycle().is_some() {
-            return Ok(());
+            return None;
         }
-        let Err((too_fast, of_script)) = job.siblings.terms.admit(&job.script.name) else { return Ok(()) };
+        let (too_fast, of_script) = job.siblings.terms.admit(&job.script.name).err()?;
         let TooFast { rate, from, after } = too_fast;
         let (tenant, name) = (&job.script.tenant, &job.script.name);
         let what = if of_script { format!("script `{tenant}/{name}`") } else { format!("tenant `{tenant}`") };
@@ -68,7 +66,7 @@ impl Ledger {
         );
         self.common.metrics().refuse(Code::Overloaded);
         self.meter(tenant).count_rate_limited();
-        Err(Outcome { retry_after: Some(after), ..Outcome::fault(fault(Code::Overloaded, detail)) })
+        Some(Outcome { retry_after: Some(after), ..Outcome::fault(fault(Code::Overloaded, detail)) })
     }
 
     /// Forgets tenants that have left the release. To be called about once a second.
