@@ -153,6 +153,7 @@ name!(
     TenantName,
     "tenant"
 );
+
 name!(
     /// A script of a tenant. 1 to 64 of `[A-Za-z0-9._-]`, for example `risk`; or the reserved `@policy`.
     ScriptName,
@@ -165,9 +166,21 @@ name!(
     "event"
 );
 
+impl EventName {
+    /// Whether it is a name of the life cycle: `On` and a capital letter. Such events happen, nobody sends them.
+    pub fn is_life_cycle(&self) -> bool {
+        self.0.strip_prefix("On").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+    }
+}
+
 impl TenantName {
     /// The reserved tenant whose scripts are the operator's: `@stack`.
     pub const STACK: &str = "@stack";
+
+    /// Whether this is [`TenantName::STACK`].
+    pub fn is_stack(&self) -> bool {
+        self.0 == Self::STACK
+    }
 
     /// [`TenantName::STACK`] as a name.
     pub fn stack() -> Self {

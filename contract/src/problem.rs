@@ -67,6 +67,8 @@ codes! {
     ResultInvalid = "result_invalid", 422, "Result is not JSON";
     /// A middleware refused the call.
     RejectedByMiddleware = "rejected_by_middleware", 403, "Rejected by middleware";
+    /// A middleware failed, and so the call is refused.
+    MiddlewareFailed = "middleware_failed", 422, "Middleware failed";
     /// The caller may not do this.
     Forbidden = "forbidden", 403, "Forbidden";
     /// No token, or a wrong one.

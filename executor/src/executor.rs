@@ -14,13 +14,14 @@ use uuid::Uuid;
 use crate::boot::boot;
 use crate::cache::Writer;
 use crate::feed::{self, Link};
+use crate::life_cycle;
 use crate::listen::{self, ListenError, Socket};
 use crate::messages;
 use crate::metrics::Metrics;
 use crate::outbound::Outbound;
 use crate::release::{Serving, Trust, Workshop};
 use crate::settings::Settings;
-use crate::strategy::{self, Annex, Common, Services, Strategy, Warden};
+use crate::strategy::{self, Annex, Common, Lives, Services, Strategy, Warden};
 use crate::worker;
 
 /// What the threads may take above the drain deadline: a script that runs at the deadline ends within its wall limit.
@@ -54,6 +55,11 @@ pub struct Executor {
     strategy: Arc<dyn Strategy>,
     /// Where messages are run, and who tells that no more are.
     messages: Option<(Arc<Annex>, Receiver<()>)>,
+    /// Ends the life cycle of scripts that keep nothing, and who tells that it has ended.
+    end_of_life: CancellationToken,
+    life_done: Receiver<()>,
+    /// Workers that may have to end that of others.
+    lives: Arc<Lives>,
     sockets: Vec<Arc<Socket>>,
     failing: CancellationToken,
     stop: CancellationToken,
@@ -109,10 +115,12 @@ impl Executor {
         let warden = Warden::start(Arc::clone(serving.metrics())).map_err(StartError::Thread)?;
         let failing = warden.hopeless();
         let outbound = Outbound::new(settings.outbound, serving.metrics().outbound.clone());
-        let services = Services { outbound: Some(Arc::new(outbound)), runs: true };
+        let services = Services::Own(Arc::new(outbound));
+        let lives = Arc::<Lives>::default();
         // A tenant's own limit is for the sandbox to say.
         let input_bytes_max = Effective::caps().input.value.bytes();
-        let common = Common { serving: Arc::clone(&serving), engine, limits, warden, services };
+        let common =
+            Common { serving: Arc::clone(&serving), engine, limits, warden, services, lives: Arc::clone(&lives) };
         let strategy = strategy::start(&settings.strategy, &common)?;
         let messages = match settings.pubsub {
             Some(pubsub) => {
@@ -126,6 +134,10 @@ impl Executor {
             }
             None => None,
         };
+        let end_of_life = CancellationToken::new();
+        let life_done =
+            life_cycle::follow(Arc::clone(&strategy), common.clone(), settings.threads + 1, end_of_life.clone())
+                .map_err(StartError::Thread)?;
         let (done, workers_done) = mpsc::channel();
         let parts = worker::Parts {
             common,
@@ -149,6 +161,9 @@ impl Executor {
             drain,
             strategy,
             messages,
+            end_of_life,
+            life_done,
+            lives,
             sockets,
             failing,
             stop,
@@ -181,7 +196,15 @@ impl Executor {
             wait("messages", done, self.drain + GRACE);
             annex.close();
         }
+        self.end_of_life.cancel();
+        wait("life cycle", &self.life_done, GRACE);
         self.strategy.close();
+        // Threads that are stuck have nothing to put in order.
+        let patience = if self.failing.is_cancelled() { Duration::ZERO } else { GRACE };
+        let living = self.lives.wait(patience);
+        if living > 0 {
+            tracing::warn!(living, "workers for scripts did not end in time; going on without");
+        }
         // Only now: until the last answer, managers must count this executor among those that may answer.
         self.goodbye.cancel();
         wait("feed", &self.control_done, GRACE);

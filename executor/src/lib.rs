@@ -10,6 +10,7 @@ mod executions;
 mod executor;
 pub mod feed;
 pub mod http;
+mod life_cycle;
 mod listen;
 mod messages;
 pub mod metrics;

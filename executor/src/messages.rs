@@ -5,7 +5,6 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use contract::ids::EventName;
 use contract::{Code, Problem};
 use futures_util::future::join_all;
 use tokio::runtime::Builder;
@@ -13,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::pubsub::{Counts, Delivery, Door, FrontDoor, PubsubSettings, Target, Verdict};
-use crate::release::{Active, Missing, Serving, wanting};
+use crate::release::{Active, Missing, Serving, sent, wanting};
 use crate::strategy::{Annex, Entry, Job, Outcome};
 
 /// Runs what messages are for.
@@ -88,6 +87,8 @@ fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Box<Problem>> {
         id: Uuid::now_v7(),
         input: input.clone(),
         siblings: Arc::clone(siblings),
+        layers: active.layers(script),
+        ticket: None,
         cancel: CancellationToken::new(),
         drill: None,
     };
@@ -97,8 +98,7 @@ fn jobs(active: &Active, delivery: Delivery) -> Result<Vec<Job>, Box<Problem>> {
             None => Err(active.unknown(Missing::Script, tenant.as_str(), name.as_str()).into()),
         },
         Target::Event(name) => {
-            let event: EventName =
-                name.parse().map_err(|err| Box::new(Problem::new(Code::BadRequest, format!("{err}"))))?;
+            let event = sent(&name)?;
             Ok(wanting(siblings, &event).into_iter().map(|script| job(script, Entry::Event(event.clone()))).collect())
         }
     }

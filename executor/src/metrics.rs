@@ -53,6 +53,12 @@ struct CodeLabel {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LifeCycleLabels {
+    event: String,
+    code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct CauseLabel {
     cause: &'static str,
 }
@@ -85,6 +91,7 @@ pub struct Metrics {
     /// Which VMs there are.
     pub board: Arc<Board>,
     restarts: Family<CauseLabel, Counter>,
+    life_cycle: Family<LifeCycleLabels, Counter>,
     /// Requests between head and answer.
     pub in_flight: Gauge,
     /// Open connections of all workers.
@@ -128,6 +135,7 @@ impl Default for Metrics {
             stuck_workers: Gauge::default(),
             board: Arc::default(),
             restarts: Family::default(),
+            life_cycle: Family::default(),
             in_flight: Gauge::default(),
             connections: Gauge::default(),
         };
@@ -148,6 +156,11 @@ impl Metrics {
         registry.register("feed_connected", "1 while a manager is followed", self.feed_connected.clone());
         registry.register("vms", "Luau VMs held", self.vms.clone());
         registry.register("worker_restarts", "Workers that were lost and replaced", self.restarts.clone());
+        registry.register(
+            "life_cycle",
+            "Executions for OnStartup, OnReload and OnShutdown, by outcome",
+            self.life_cycle.clone(),
+        );
         registry.register("stuck_workers", "Workers that do not come back from a script", self.stuck_workers.clone());
         registry.register_collector(Box::new(VmBytes(Arc::clone(&self.board))));
         registry.register_collector(Box::new(LogDropped));
@@ -176,6 +189,12 @@ impl Metrics {
     /// Counts a worker that was lost and replaced.
     pub fn count_restart(&self, cause: &'static str) {
         self.restarts(cause).inc();
+    }
+
+    /// Counts an execution for an event of the life cycle; `None` = it went well.
+    pub fn count_life_cycle(&self, event: &str, fault: Option<Code>) {
+        let labels = LifeCycleLabels { event: event.to_owned(), code: fault.map_or("ok", Code::as_str) };
+        self.life_cycle.get_or_create_owned(&labels).inc();
     }
 
     /// Counts a request that was answered without an execution.

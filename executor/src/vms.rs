@@ -8,10 +8,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use contract::{ScriptName, Version};
 use prometheus_client::metrics::gauge::Gauge;
 use sandbox::{Engine, Fault, Limits, Vm};
+use tokio::sync::OnceCell;
 
 use crate::metrics::Counted;
+use crate::release::{Script, Tenant};
 use crate::strategy::VmStatus;
 
 /// VMs of one worker, at 190 to 440 KiB each when idle; the one unused for longest makes room.
@@ -36,11 +39,25 @@ pub(crate) struct Vms {
     bytes_max: usize,
 }
 
+/// A script that keeps state in a VM and has a life cycle.
+#[derive(Debug, Clone)]
+pub(crate) struct Awake {
+    pub(crate) script: Arc<Script>,
+    /// The scripts of its tenant in the release in which it came here.
+    pub(crate) siblings: Arc<Tenant>,
+    /// The version that was here before it.
+    pub(crate) former: Option<Version>,
+    /// Set when it has set itself up.
+    pub(crate) done: Rc<OnceCell<()>>,
+}
+
 #[derive(Debug)]
 struct Slot {
     // Held by the executions that wait in it, too: one that is no longer in use lives on until the last has ended.
     vm: Rc<RefCell<Vm>>,
     used: Instant,
+    /// Scripts that keep state in it and have a life cycle.
+    awake: HashMap<ScriptName, Awake>,
     /// What it may hold.
     memory_bytes: usize,
     _counted: Counted,
@@ -71,11 +88,40 @@ impl Vms {
         Ok(Rc::clone(&slot.vm))
     }
 
+    /// Where it stands in the tenant's VM with a script that has a life cycle there; it is now the version that counts.
+    ///
+    /// # Errors
+    /// There is no VM and none can be made.
+    pub(crate) fn awake(&mut self, script: &Arc<Script>, siblings: &Arc<Tenant>, now: Instant) -> Result<Awake, Fault> {
+        let tenant = script.tenant.as_str();
+        self.of(tenant, &siblings.terms.limits, now)?;
+        let slot = self.slots.get_mut(tenant).expect("it is there now");
+        let former = match slot.awake.get(&script.name) {
+            Some(awake) if awake.script.version == script.version => return Ok(awake.clone()),
+            Some(awake) => Some(awake.script.version.clone()),
+            None => None,
+        };
+        let (script, siblings) = (Arc::clone(script), Arc::clone(siblings));
+        let awake = Awake { script, siblings, former, done: Rc::default() };
+        slot.awake.insert(awake.script.name.clone(), awake.clone());
+        Ok(awake)
+    }
+
+    /// The scripts that have a life cycle in these VMs.
+    pub(crate) fn all_awake(&self) -> Vec<Awake> {
+        self.slots.values().flat_map(|slot| slot.awake.values()).cloned().collect()
+    }
+
     /// Takes `vm`, which was given out for `tenant`, out of use: the next execution gets a new one.
     pub(crate) fn retire(&mut self, tenant: &str, vm: &Rc<RefCell<Vm>>) {
         if self.slots.get(tenant).is_some_and(|slot| Rc::ptr_eq(&slot.vm, vm)) {
             self.retired.extend(self.slots.remove(tenant).map(|slot| slot.vm));
         }
+    }
+
+    /// Whether there are VMs out of use.
+    pub(crate) fn has_retired(&self) -> bool {
+        !self.retired.is_empty()
     }
 
     /// The VMs out of use, to be dropped when nobody waits for it; those that executions wait in live on with them.
@@ -89,7 +135,8 @@ impl Vms {
             oldest.and_then(|oldest| self.slots.remove(&oldest));
         }
         let vm = Rc::new(RefCell::new(self.engine.vm(limits)?));
-        let slot = Slot { vm, used: now, memory_bytes: limits.memory_bytes, _counted: Counted::by(&self.gauge) };
+        let (awake, memory_bytes) = (HashMap::new(), limits.memory_bytes);
+        let slot = Slot { vm, used: now, awake, memory_bytes, _counted: Counted::by(&self.gauge) };
         self.slots.insert(tenant.to_owned(), slot);
         Ok(())
     }

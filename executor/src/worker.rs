@@ -94,6 +94,7 @@ fn run(index: usize, socket: &Arc<Socket>, parts: &Parts) {
                 let unfinished = worker.running.len();
                 tracing::warn!(worker = index, unfinished, "executions did not end before the drain deadline");
             }
+            worker.dispatcher.shut_down().await;
             upkeep.abort();
             served
         })

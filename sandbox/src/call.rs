@@ -25,6 +25,21 @@ pub struct Call<'a> {
     pub grants: &'a Grants,
     /// What stays of the script between executions.
     pub state: State,
+    /// For [`Entry::Before`] and [`Entry::After`]: the call that they look at. Scripts get it as last argument.
+    pub callee: Option<Callee<'a>>,
+}
+
+/// The call that a middleware looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Callee<'a> {
+    /// Whose script is called.
+    pub tenant: &'a str,
+    /// Which.
+    pub script: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// The event that it is called for, if it is called for one.
+    pub event: Option<&'a str>,
 }
 
 impl<'a> Call<'a> {
@@ -40,6 +55,7 @@ impl<'a> Call<'a> {
             limits,
             grants: &Grants::HARMLESS,
             state: State::Fresh,
+            callee: None,
         }
     }
 }
@@ -51,10 +67,10 @@ pub enum Entry<'a> {
     Handle,
     /// `on[name]({ name = …, data = input }, ctx)`.
     Event(&'a str),
-    /// `before(ctx, input)`: nothing lets the call pass, a value replaces the input, an error refuses the call
+    /// `before(ctx, input, call)`: nothing lets the call pass, a value replaces the input, an error refuses the call
     /// (`rejected_by_middleware`).
     Before,
-    /// `after(ctx, result, input)`: nothing leaves the result as it is, a value replaces it.
+    /// `after(ctx, result, input, call)`: nothing leaves the result as it is, a value replaces it.
     After {
         /// JSON text of the result.
         result: &'a [u8],

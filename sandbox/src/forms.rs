@@ -226,13 +226,15 @@ impl Given {
             Wanted::Before => {
                 contexts.push(stack, call)?;
                 stack.push_copy(self.input);
-                Ok(2)
+                push_callee(stack, call);
+                Ok(3)
             }
             Wanted::After => {
                 contexts.push(stack, call)?;
                 stack.push_copy(self.result);
                 stack.push_copy(self.input);
-                Ok(3)
+                push_callee(stack, call);
+                Ok(4)
             }
             Wanted::Test(name) => {
                 probe::push_argument(stack, contexts, call, name)?;
@@ -240,6 +242,17 @@ impl Given {
             }
             Wanted::Declared => Ok(0),
         }
+    }
+}
+
+/// Pushes `{ tenant, script, version, event }` of the call that a middleware looks at.
+fn push_callee(stack: &mut Stack, call: &Call<'_>) {
+    let Some(callee) = call.callee else { return stack.push_nil() };
+    let table = stack.push_table(0, 4);
+    let fields = [(c"tenant", callee.tenant), (c"script", callee.script), (c"version", callee.version)];
+    for (name, value) in fields.into_iter().chain(callee.event.map(|event| (c"event", event))) {
+        stack.push_bytes(value.as_bytes());
+        stack.set_field(table, name);
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a script logs: kept for the caller under a budget, never printed here.
 
+use serde::{Deserialize, Serialize};
+
 /// Bytes of one message; longer ones are clipped.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -7,7 +9,7 @@ const MESSAGE_BYTES_MAX: usize = 4096;
 const LINE_OVERHEAD_BYTES: usize = 32;
 
 /// Levels of a script's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Level {
     /// debug
     Debug,
@@ -42,7 +44,7 @@ impl Level {
 }
 
 /// One line of a script's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// How loud.
     pub level: Level,

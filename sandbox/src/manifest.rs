@@ -11,6 +11,7 @@ use contract::units::{Size, Time};
 use crate::call::State;
 use crate::capability::Capability;
 use crate::compile::Refusal;
+use crate::layer::{Layer, NamePattern, ORDER_MAX, PATTERNS_MAX};
 use crate::limits::{Bytes, Limits};
 use crate::probe::{Declared, FIELDS, Sketch};
 
@@ -44,6 +45,8 @@ pub struct Manifest {
     pub before: bool,
     /// It looks at results before they are given.
     pub after: bool,
+    /// `middleware`: where it stands as one, and what it looks at.
+    pub layer: Layer,
     /// Names of its tests, in the order in which they run.
     pub tests: Vec<String>,
     /// What it wants to be allowed beyond what every script may.
@@ -104,6 +107,7 @@ impl Default for Manifest {
             events: Vec::new(),
             before: false,
             after: false,
+            layer: Layer::default(),
             tests: Vec::new(),
             capabilities: BTreeSet::new(),
             http_hosts: Vec::new(),
@@ -114,6 +118,16 @@ impl Default for Manifest {
 }
 
 impl Manifest {
+    /// Whether calls of other scripts go through it.
+    pub fn is_middleware(&self) -> bool {
+        self.before || self.after
+    }
+
+    /// Whether it has a function for `event`.
+    pub fn wants(&self, event: &str) -> bool {
+        self.events.binary_search_by(|wanted| wanted.as_str().cmp(event)).is_ok()
+    }
+
     /// Reads what the script in `file` declares.
     ///
     /// # Errors
@@ -132,6 +146,7 @@ impl Manifest {
                 "handle" => manifest.handle = faults.function("handle", sketch),
                 "before" => manifest.before = faults.function("before", sketch),
                 "after" => manifest.after = faults.function("after", sketch),
+                "middleware" => manifest.layer = layer(&mut faults, sketch),
                 "on" => manifest.events = events(&mut faults, sketch),
                 "tests" => manifest.tests = tests(&mut faults, sketch),
                 "capabilities" => manifest.capabilities = capabilities(&mut faults, sketch),
@@ -143,6 +158,9 @@ impl Manifest {
         }
         if !manifest.http_hosts.is_empty() && !manifest.capabilities.contains(&Capability::Http) {
             faults.add("`http`", "names hosts, but `capabilities` has no \"http\"");
+        }
+        if declared.fields.iter().any(|(field, _)| *field == "middleware") && !manifest.is_middleware() {
+            faults.add("`middleware`", "says what is looked at, but there is neither `before` nor `after`");
         }
         for other in &declared.others {
             let meant = FIELDS.iter().find(|field| is_slip(field, other));
@@ -244,7 +262,7 @@ fn events(faults: &mut Faults, sketch: &Sketch) -> Vec<EventName> {
         let field = format!("on[{name:?}]");
         match name.parse::<EventName>() {
             Err(err) => faults.add(&format!("`{field}`"), &format!("is no event: {err}")),
-            Ok(_) if is_life_cycle(name) && !LIFE_CYCLE.contains(&name.as_str()) => {
+            Ok(event) if event.is_life_cycle() && !LIFE_CYCLE.contains(&name.as_str()) => {
                 faults.add(
                     &format!("`{field}`"),
                     &format!("is no event of the life cycle; there are {}", LIFE_CYCLE.join(", ")),
@@ -261,9 +279,50 @@ fn events(faults: &mut Faults, sketch: &Sketch) -> Vec<EventName> {
     events
 }
 
-/// `On` and a capital letter: reserved.
-fn is_life_cycle(name: &str) -> bool {
-    name.strip_prefix("On").is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_uppercase()))
+fn layer(faults: &mut Faults, sketch: &Sketch) -> Layer {
+    let expected = "some of `order`, `scripts`, `tenants`";
+    let mut layer = Layer::default();
+    for (key, value) in faults.table("middleware", sketch, expected) {
+        let name = if let Sketch::Text(name) = key { name.as_str() } else { "" };
+        match name {
+            "order" => layer.order = order(faults, value),
+            "scripts" => layer.scripts = patterns(faults, "middleware.scripts", value),
+            "tenants" => layer.tenants = patterns(faults, "middleware.tenants", value),
+            _ => faults.wrong_key("middleware", key, expected),
+        }
+    }
+    layer
+}
+
+fn order(faults: &mut Faults, sketch: &Sketch) -> i32 {
+    let order = match sketch {
+        Sketch::Number(number) => (-ORDER_MAX..=ORDER_MAX).find(|order| f64::from(*order) == *number),
+        _ => None,
+    };
+    if order.is_none() {
+        faults.wrong("middleware.order", sketch, &format!("a whole number from -{ORDER_MAX} to {ORDER_MAX}"));
+    }
+    order.unwrap_or_default()
+}
+
+fn patterns(faults: &mut Faults, field: &str, sketch: &Sketch) -> Option<Vec<NamePattern>> {
+    let mut patterns = Vec::new();
+    for text in faults.texts(field, sketch, "a list such as `{ \"risk\", \"loan-*\" }`") {
+        match NamePattern::parse(text) {
+            Some(pattern) => patterns.push(pattern),
+            None => faults.add(
+                &format!("`{field}`"),
+                &format!("has {text:?}; expected a name, or the begin of names and `*`, such as \"loan-*\""),
+            ),
+        }
+    }
+    if matches!(sketch, Sketch::Table(entries) if entries.is_empty()) {
+        faults.add(&format!("`{field}`"), "is empty, so nothing would be looked at; leave it out to look at all");
+    }
+    if patterns.len() > PATTERNS_MAX {
+        faults.add(&format!("`{field}`"), &format!("has {} names, the most allowed is {PATTERNS_MAX}", patterns.len()));
+    }
+    Some(patterns)
 }
 
 fn tests(faults: &mut Faults, sketch: &Sketch) -> Vec<String> {

@@ -38,10 +38,11 @@ pub(crate) fn functions(lua: &Lua, array: &Table) -> mlua::Result<Table> {
     unsafe {
         lua.exec_raw((), |state| {
             let mut stack = Stack::new(state);
-            let table = stack.push_table(0, 6);
-            let functions: [(_, ffi::lua_CFunction); 6] = [
+            let table = stack.push_table(0, 7);
+            let functions: [(_, ffi::lua_CFunction); 7] = [
                 (c"find", find),
                 (c"load", load),
+                (c"is_inside", is_inside),
                 (c"json_encode", json_encode),
                 (c"json_decode", json_decode),
                 (c"base64_encode", base64_encode),
@@ -97,6 +98,15 @@ unsafe extern "C-unwind" fn load(state: *mut ffi::lua_State) -> c_int {
     if !stack.load(module) {
         stack.raise_out_of_memory();
     }
+    1
+}
+
+/// `is_inside(coroutine, function)`: whether it is.
+unsafe extern "C-unwind" fn is_inside(state: *mut ffi::lua_State) -> c_int {
+    // SAFETY: as in `find`; a coroutine and a function are passed.
+    let mut stack = unsafe { Stack::new(state) };
+    let inside = stack.is_inside(Position::FIRST, Position::FIRST.after());
+    stack.push_boolean(inside);
     1
 }
 

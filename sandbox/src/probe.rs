@@ -13,8 +13,8 @@ use crate::forms::{Failure, check};
 use crate::stack::{Kind, Position, Stack};
 
 /// Fields of a script's table that mean something to others than the script.
-pub(crate) const FIELDS: [&str; 9] =
-    ["after", "before", "capabilities", "handle", "http", "limits", "on", "state", "tests"];
+pub(crate) const FIELDS: [&str; 10] =
+    ["after", "before", "capabilities", "handle", "http", "limits", "middleware", "on", "state", "tests"];
 
 /// Values read of one script.
 const VALUES_MAX: u32 = 2_000;

@@ -459,6 +459,31 @@ impl Stack {
         None
     }
 
+    /// Whether the coroutine at `thread` is inside the function at `function`.
+    pub(crate) fn is_inside(&mut self, thread: Position, function: Position) -> bool {
+        assert!(self.kind(thread) == Kind::Thread && self.kind(function) == Kind::Function);
+        // SAFETY: the kinds were checked. The thread is alive as long as it is on the stack; what is pushed on its stack is
+        // taken off again before it can run, and room for it is there.
+        unsafe {
+            let other = ffi::lua_tothread(self.state, self.index(thread));
+            let sought = ffi::lua_topointer(self.state, self.index(function));
+            if ffi::lua_checkstack(other, 1) == 0 {
+                return true;
+            }
+            let mut frame: ffi::lua_Debug = std::mem::zeroed();
+            let mut level = 0;
+            while ffi::lua_getinfo(other, level, c"f".as_ptr(), &raw mut frame) != 0 {
+                let found = ffi::lua_topointer(other, -1) == sought;
+                ffi::lua_pop(other, 1);
+                if found {
+                    return true;
+                }
+                level += 1;
+            }
+        }
+        false
+    }
+
     /// The position for C, after checking that a value is there.
     fn index(&self, position: Position) -> c_int {
         assert!(position.0 > 0 && position.0 <= self.top().0);

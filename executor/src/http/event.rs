@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::answer::{self, Answer, JSON, Refused};
 use super::names::Names;
 use super::{body, later, run};
-use crate::release::wanting;
+use crate::release::{sent, wanting};
 use crate::strategy::{Entry, Job, Outcome};
 use crate::worker::Worker;
 
@@ -74,7 +74,7 @@ fn begin(worker: &Worker, id: Uuid, names: &str, input: Bytes) -> Result<Begun, 
     let active = worker.serving.active();
     let active = active.as_deref().ok_or_else(run::not_ready)?;
     let Names { tenant, script: event } = Names::decode(names)?;
-    let event: EventName = event.parse().map_err(|err| Problem::new(Code::BadRequest, format!("{err}")))?;
+    let event = sent(&event)?;
     let Some(siblings) = active.tenant(&tenant) else {
         return Err(active.unknown_tenant(&tenant).into());
     };
@@ -85,6 +85,8 @@ fn begin(worker: &Worker, id: Uuid, names: &str, input: Bytes) -> Result<Begun, 
         id,
         input: input.clone(),
         siblings: siblings.clone(),
+        layers: active.layers(script),
+        ticket: None,
         cancel: cancel.clone(),
         drill: None,
     });

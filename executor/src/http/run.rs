@@ -44,7 +44,9 @@ pub(crate) async fn run(worker: &Rc<Worker>, names: &str, parts: &Parts, body: I
             let siblings = active.tenant(&names.tenant).cloned().unwrap_or_default();
             let wait = wait.min(siblings.terms.wait);
             let cancel = CancellationToken::new();
-            Ok((Job { script, entry: Entry::Handle, id, input, siblings, cancel, drill }, wait))
+            let layers = active.layers(&script);
+            let ticket = None;
+            Ok((Job { script, entry: Entry::Handle, id, input, siblings, layers, ticket, cancel, drill }, wait))
         }),
         None => Err(not_ready()),
     };
@@ -136,6 +138,9 @@ fn hint(code: Code, terms: &Terms, script: &Script) -> Option<String> {
             write!(hint, "an input may have {}; send less, or split it over several calls", effective().input)
         }
         Code::BadJson => write!(hint, "send JSON (RFC 8259), or no body at all for `null`"),
+        Code::MiddlewareFailed => {
+            write!(hint, "calls are refused as long as it fails; mend it, or take it back with `moonswarm rollback`")
+        }
         Code::Overloaded => write!(hint, "send less at once, and again after the time in `retry-after`"),
         Code::Internal => write!(hint, "the executor's log tells more under this request id"),
         _ => return None,

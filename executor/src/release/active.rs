@@ -5,13 +5,14 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use contract::bundle::{Bundle, Sources};
-use contract::ids::is_reserved;
+use contract::ids::{EventName, is_reserved};
 use contract::policy::Document;
 use contract::release::{Scripts, Signed, SignedRelease, Statement};
 use contract::{Code, ScriptName, TenantName, Version};
 use http::HeaderValue;
 use sandbox::{Engine, Limits, Manifest};
 
+use super::layers::{Around, Layers};
 use super::{Missing, Tenant};
 use crate::outbound::{HostPattern, HttpGrant, InvalidHost};
 use crate::strategy::Share;
@@ -29,6 +30,8 @@ pub struct Active {
     // INVARIANT: `tenants` holds exactly the scripts of `scripts`, and `scripts` has the digest of `statement`.
     pub(super) scripts: Scripts,
     pub(super) tenants: Tenants,
+    /// `None`: calls go straight to their scripts.
+    pub(super) layers: Option<Arc<Layers>>,
     /// What the widest terms of any tenant come to.
     pub(super) widest: Widest,
     pub(super) number_header: HeaderValue,
@@ -61,6 +64,8 @@ pub struct Script {
     pub program: sandbox::Program,
     /// What it declares.
     pub manifest: Manifest,
+    /// Whether it has functions for events of the life cycle.
+    pub has_life_cycle: bool,
     /// Executions of it that are under way in this process.
     pub running: AtomicU32,
     /// Whom it may ask over HTTP.
@@ -111,6 +116,7 @@ impl Script {
             version,
             version_header,
             program,
+            has_life_cycle: manifest.events.iter().any(EventName::is_life_cycle),
             manifest,
             running: AtomicU32::new(0),
             http,
@@ -197,6 +203,16 @@ impl Active {
     /// The scripts of a tenant that callers may address.
     pub fn tenant(&self, tenant: &str) -> Option<&Arc<Tenant>> {
         if is_reserved(tenant) { None } else { self.tenants.get(tenant) }
+    }
+
+    /// The middleware around calls of `script`, which is one of this release; `None` if there is none.
+    pub fn layers(&self, script: &Script) -> Option<Around> {
+        self.layers.as_ref()?.around(script)
+    }
+
+    /// All tenants and their scripts, the operator's own among them.
+    pub(crate) fn tenants(&self) -> impl Iterator<Item = (&TenantName, &Arc<Tenant>)> {
+        self.tenants.iter()
     }
 
     /// What the operator's policy says, if there is one.

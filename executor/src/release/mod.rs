@@ -2,6 +2,7 @@
 //! ([`Serving`]).
 
 mod active;
+mod layers;
 mod names;
 mod offer;
 mod prepare;
@@ -15,6 +16,7 @@ mod terms;
 pub(crate) mod testing;
 
 pub use active::{Active, Script, Served, Source, Workshop};
+pub use layers::Around;
 pub use names::Missing;
 pub use offer::{Change, Content, Offer, Trust, Verified};
 pub use prepare::{Known, prepare};
@@ -22,5 +24,5 @@ pub(crate) use rate::TooFast;
 pub use refusal::Refusal;
 pub use serving::Serving;
 pub use tenant::Tenant;
-pub(crate) use tenant::wanting;
+pub(crate) use tenant::{sent, wanting};
 pub use terms::Terms;

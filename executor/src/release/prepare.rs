@@ -9,6 +9,7 @@ use contract::{ScriptName, TenantName, Version};
 use http::HeaderValue;
 
 use super::active::Tenants;
+use super::layers::{LAYERS_MAX, Layers};
 use super::{Active, Change, Offer, Refusal, Script, Tenant, Terms, Trust, settle};
 use crate::strategy::Share;
 
@@ -72,9 +73,27 @@ pub fn prepare(trust: &Trust, known: &Known, offer: Offer) -> Result<Active, Ref
     for change in changes {
         apply(trust, known, &mut tenants, change)?;
     }
+    let layers = layer(base, &tenants, &changed)?;
     let widest = settle::settle(known, base, &mut tenants, &changed);
     let number_header = HeaderValue::from(number);
-    Ok(Active { statement, signed, scripts, tenants, widest, number_header, served: OnceLock::new() })
+    Ok(Active { statement, signed, scripts, tenants, layers, widest, number_header, served: OnceLock::new() })
+}
+
+/// The middleware of the base, with that of `changed` tenants as it is now.
+fn layer(
+    base: Option<&Arc<Active>>,
+    tenants: &Tenants,
+    changed: &BTreeSet<TenantName>,
+) -> Result<Option<Arc<Layers>>, Refusal> {
+    let mut layers = base.and_then(|base| base.layers.clone()).unwrap_or_default();
+    for tenant in changed {
+        Arc::make_mut(&mut layers).update(tenant, tenants.get(tenant).map(|tenant| &**tenant));
+        if let Some(script) = layers.surplus(tenant) {
+            let (tenant, script) = (tenant.clone(), script.name.clone());
+            return Err(Refusal::TooManyLayers { tenant, script, max: LAYERS_MAX });
+        }
+    }
+    Ok((!layers.is_empty()).then_some(layers))
 }
 
 fn share(of_tenant: &Arc<Tenant>) -> Option<Arc<Share>> {

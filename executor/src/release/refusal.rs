@@ -73,6 +73,16 @@ pub enum Refusal {
         #[source]
         refusal: sandbox::Refusal,
     },
+    /// Every call would go through more middleware than it should.
+    #[error("`{tenant}/{script}` is one too many: tenant `{tenant}` may have {max} scripts with `before` or `after`")]
+    TooManyLayers {
+        /// Whose script.
+        tenant: TenantName,
+        /// The outermost one.
+        script: ScriptName,
+        /// The bound.
+        max: usize,
+    },
     /// It is to be activated without having been prepared.
     #[error("release {number} can't be activated: {detail}")]
     Unprepared {
@@ -117,6 +127,7 @@ impl Refusal {
             Self::NotNewer { .. } => Code::Conflict.as_str(),
             Self::WrongSize { .. } | Self::Malformed { .. } => Code::BadRequest.as_str(),
             Self::Gate { refusal, .. } => refusal.code.as_str(),
+            Self::TooManyLayers { .. } => Code::ScriptRefused.as_str(),
             Self::TooLarge { .. } => Code::TooLarge.as_str(),
             Self::Internal { .. } => Code::Internal.as_str(),
         }
@@ -127,7 +138,8 @@ impl Refusal {
         match self {
             Self::WrongSource { tenant, script, .. }
             | Self::WrongSize { tenant, script, .. }
-            | Self::Gate { tenant, script, .. } => Some((tenant, script)),
+            | Self::Gate { tenant, script, .. }
+            | Self::TooManyLayers { tenant, script, .. } => Some((tenant, script)),
             _ => None,
         }
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::{ArcSwapOption, Guard};
+use tokio::sync::watch;
 
 use super::{Active, Served, Source};
 use crate::cache::Writer;
@@ -17,6 +18,7 @@ pub struct Serving {
     // and not to the last request that still used them.
     retired: Mutex<Option<Arc<Active>>>,
     draining: AtomicBool,
+    changes: watch::Sender<()>,
     metrics: Arc<Metrics>,
     cache: Option<Writer>,
 }
@@ -28,6 +30,7 @@ impl Serving {
             active: ArcSwapOption::empty(),
             retired: Mutex::default(),
             draining: AtomicBool::new(false),
+            changes: watch::Sender::default(),
             metrics,
             cache,
         }
@@ -56,9 +59,15 @@ impl Serving {
             "release active"
         );
         drop(std::mem::replace(&mut *self.retired.lock().unwrap_or_else(PoisonError::into_inner), before));
+        self.changes.send_replace(());
         if let Some(cache) = self.cache.as_ref().filter(|_| source != Source::Cache) {
             cache.offer(release);
         }
+    }
+
+    /// Tells of activations from now on; several may be told of as one.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Callers should go elsewhere from now on.

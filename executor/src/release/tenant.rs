@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use contract::ScriptName;
 use contract::ids::{EventName, is_reserved};
+use contract::{Code, Problem, ScriptName};
 
 use super::{Script, Terms};
 
@@ -50,9 +50,24 @@ impl Tenant {
     }
 }
 
+/// The event of that name, which somebody sends.
+///
+/// # Errors
+/// `bad_request`: it is no name, or one of the life cycle.
+pub(crate) fn sent(name: &str) -> Result<EventName, Box<Problem>> {
+    let refused = |detail| Box::new(Problem::new(Code::BadRequest, detail));
+    let event: EventName = name.parse().map_err(|err| refused(format!("{err}")))?;
+    if event.is_life_cycle() {
+        let detail = format!("event `{event}` is one of the life cycle of scripts, which nobody can send");
+        let hint = "names of events that begin with `On` and a capital are reserved";
+        return Err(Box::new(refused(detail).with_hint(hint)));
+    }
+    Ok(event)
+}
+
 /// The scripts of a tenant that want an event, by name.
 pub(crate) fn wanting<'t>(tenant: &'t Tenant, event: &EventName) -> Vec<&'t Arc<Script>> {
-    let wants = |script: &&Arc<Script>| !script.name.is_reserved() && script.manifest.events.contains(event);
+    let wants = |script: &&Arc<Script>| !script.name.is_reserved() && script.manifest.wants(event.as_str());
     let mut wanting: Vec<_> = tenant.values().filter(wants).collect();
     wanting.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     wanting

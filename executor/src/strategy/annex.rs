@@ -52,8 +52,7 @@ impl Annex {
             }
             Place::Here => unreachable!("a pool never runs a job on the calling thread"),
         };
-        self.ledger().note(&job, &outcome);
-        outcome
+        self.ledger().note(&job, outcome)
     }
 
     /// No more jobs; the thread ends when it has ended what it has.

@@ -2,13 +2,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use sandbox::LogLine;
+use contract::TenantName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::job::Outcome;
+use super::process::Asker;
+use super::said::Said;
 use crate::outbound::{HttpBudget, Outbound};
+use crate::release::{Script, Tenant};
 
 /// How deep scripts may run each other.
 pub(super) const DEPTH_MAX: u8 = 4;
@@ -16,13 +20,16 @@ pub(super) const DEPTH_MAX: u8 = 4;
 /// Executions that one execution may lead to, at any depth.
 const RUNS_MAX: u32 = 64;
 
-/// What a thread that runs scripts has for them beyond their VMs.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Services {
-    /// The way out; `None` where there is none, in worker processes.
-    pub(crate) outbound: Option<Arc<Outbound>>,
-    /// Whether scripts may run each other. In worker processes they don't know each other.
-    pub(crate) runs: bool,
+/// Bytes of log lines that are kept of all others that one execution leads to; what is more is dropped and counted.
+const OTHERS_LOG_BYTES_MAX: usize = 256 << 10;
+
+/// Who answers what scripts ask for beyond their VMs.
+#[derive(Debug, Clone)]
+pub(crate) enum Services {
+    /// This process, which has the way out.
+    Own(Arc<Outbound>),
+    /// The executor, of which this process is a child.
+    Executor(Asker),
 }
 
 /// The payload of `ctx.run`, see [`sandbox::Ask`].
@@ -40,6 +47,14 @@ impl RunAsk {
     }
 }
 
+/// The script of that name among those of `tenant`.
+///
+/// # Errors
+/// A sentence for the script that wants it.
+pub(super) fn sibling<'s>(tenant: &TenantName, scripts: &'s Tenant, name: &str) -> Result<&'s Arc<Script>, String> {
+    scripts.script(name).ok_or_else(|| format!("tenant `{tenant}` has no script `{name}`"))
+}
+
 /// What all executions share that one execution leads to, itself included.
 #[derive(Debug)]
 pub(super) struct Family {
@@ -47,12 +62,25 @@ pub(super) struct Family {
     requests: HttpBudget,
     /// When the root must have ended, and so all others.
     ends: Instant,
-    log: RefCell<(Vec<LogLine>, u32)>,
+    /// CPU time that is left to the root's call, with its middleware; `None` if there is none.
+    cpu_left: Cell<Option<Duration>>,
+    /// CPU time of all but the root.
+    cpu: Cell<Duration>,
+    others: RefCell<Vec<Said>>,
+    others_bytes: Cell<usize>,
 }
 
 impl Family {
     pub(super) fn new(tenant: &str, ends: Instant) -> Self {
-        Self { runs_left: Cell::new(RUNS_MAX), requests: HttpBudget::new(tenant, ends), ends, log: RefCell::default() }
+        Self {
+            runs_left: Cell::new(RUNS_MAX),
+            requests: HttpBudget::new(tenant, ends),
+            ends,
+            cpu_left: Cell::default(),
+            cpu: Cell::default(),
+            others: RefCell::default(),
+            others_bytes: Cell::default(),
+        }
     }
 
     pub(super) fn ends(&self) -> Instant {
@@ -61,6 +89,16 @@ impl Family {
 
     pub(super) fn requests(&self) -> &HttpBudget {
         &self.requests
+    }
+
+    /// Bounds the CPU time of the executions at depth 0 together, from now on.
+    pub(super) fn bound_cpu(&self, left: Duration) {
+        self.cpu_left.set(Some(left));
+    }
+
+    /// What is left of that.
+    pub(super) fn cpu_left(&self) -> Option<Duration> {
+        self.cpu_left.get()
     }
 
     /// Counts one more execution at `depth`, which is 1 for those that the root runs.
@@ -77,16 +115,31 @@ impl Family {
         Ok(())
     }
 
-    /// Keeps what an execution that was run by another logged.
-    pub(super) fn keep_log(&self, lines: Vec<LogLine>, dropped: u32) {
-        let mut log = self.log.borrow_mut();
-        log.0.extend(lines);
-        log.1 = log.1.saturating_add(dropped);
+    /// Counts the CPU time of another than the root.
+    pub(super) fn charge(&self, cpu: Duration) {
+        self.cpu.set(self.cpu.get() + cpu);
     }
 
-    /// Lines, and how many were dropped.
-    pub(super) fn into_log(self) -> (Vec<LogLine>, u32) {
-        self.log.into_inner()
+    /// Keeps what another than the root said.
+    pub(super) fn keep(&self, mut said: Said) {
+        if said.is_empty() {
+            return;
+        }
+        let bytes = self.others_bytes.get() + said.bytes();
+        if bytes > OTHERS_LOG_BYTES_MAX {
+            said.shut_up();
+        } else {
+            self.others_bytes.set(bytes);
+        }
+        self.others.borrow_mut().push(said);
+    }
+
+    /// Adds what others used and said to what came of the root.
+    pub(super) fn complete<T>(self, mut outcome: Outcome<T>) -> Outcome<T> {
+        outcome.cpu += self.cpu.get();
+        let mut others = self.others.into_inner();
+        others.append(&mut outcome.others);
+        Outcome { others, ..outcome }
     }
 }
 

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use sandbox::{Engine, Limits};
+use tokio::time::timeout;
 
 use super::asks::Services;
 use super::host::VmHost;
+use super::lives::Lives;
 use super::warden::Warden;
 use crate::metrics::Metrics;
 use crate::release::Serving;
@@ -18,6 +20,8 @@ pub(crate) struct Common {
     pub(crate) limits: Limits,
     pub(crate) warden: Arc<Warden>,
     pub(crate) services: Services,
+    /// Workers that are to be waited for at the end.
+    pub(crate) lives: Arc<Lives>,
 }
 
 impl Common {
@@ -30,6 +34,17 @@ impl Common {
     pub(crate) fn host(&self) -> VmHost {
         let metrics = self.metrics();
         VmHost::new(Arc::clone(&self.engine), self.services.clone(), metrics.vms.clone(), metrics.restarts("panic"))
+    }
+
+    /// Has the scripts that keep state in the VMs of `host` put things in order, if the executor ends.
+    pub(crate) async fn shut_down(&self, host: &VmHost) {
+        if !self.serving.is_draining() {
+            return;
+        }
+        match timeout(self.limits.wall, host.shut_down()).await {
+            Ok(all) => all.iter().for_each(|said| said.tell(self.metrics())),
+            Err(_) => tracing::warn!("OnShutdown of some scripts did not end in time"),
+        }
     }
 
     /// Drops the VMs that are not needed and tells the board of the others.

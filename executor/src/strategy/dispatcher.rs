@@ -34,7 +34,7 @@ impl Dispatcher {
         let outcome = match self.strategy.place(&job) {
             Place::Here => {
                 let outcome = self.here.execute(&job).await;
-                if outcome.hurts_vm() {
+                if self.here.has_retired() {
                     // Behind the answer, which is written when this task waits next.
                     let here = Rc::clone(&self.here);
                     tokio::task::spawn_local(async move { here.bury() });
@@ -47,8 +47,7 @@ impl Dispatcher {
                 return Outcome::fault(fault);
             }
         };
-        self.ledger.borrow_mut().note(&job, &outcome);
-        outcome
+        self.ledger.borrow_mut().note(&job, outcome)
     }
 
     /// To be called about once a second.
@@ -56,6 +55,12 @@ impl Dispatcher {
         let mut ledger = self.ledger.borrow_mut();
         ledger.common().upkeep(&self.name, &self.here);
         ledger.upkeep();
+    }
+
+    /// To be called when no more jobs come.
+    pub(crate) async fn shut_down(&self) {
+        let common = self.ledger.borrow().common().clone();
+        common.shut_down(&self.here).await;
     }
 
     /// Tells whether this thread comes back from scripts.

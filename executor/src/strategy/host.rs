@@ -1,6 +1,5 @@
 //! Runs jobs in the VMs of its thread. Every strategy ends here.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,18 +11,19 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use sandbox::{Answer, Ask, Call, Capability, Engine, Execution, Fault, Limits, Step, Waiting};
+use sandbox::{Answer, Ask, Call, Capability, Engine, Execution, Fault, Limits, State, Step, Waiting};
 use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
 use uuid::fmt::Hyphenated;
 
-use super::asks::{Family, RunAsk, Services};
+use super::asks::{Family, RunAsk, Services, sibling};
 use super::board::VmStatus;
 use super::clock::{CpuClock, nanos, now_ns};
 use super::job::{Entry, Job, Outcome, fault};
+use super::said::Said;
 use super::share::LONG_NS;
 use super::terms::{self, Place};
 use super::warden::stuck_after;
-use crate::outbound::HttpGrant;
 use crate::vms::Vms;
 
 /// By when a thread should be back from inside a VM, for who watches whether it is.
@@ -49,7 +49,7 @@ impl Beat {
 #[derive(Debug)]
 pub(crate) struct VmHost {
     // Borrowed only while a VM computes, which never awaits.
-    vms: RefCell<Vms>,
+    pub(super) vms: RefCell<Vms>,
     services: Services,
     clock: RefCell<CpuClock>,
     beat: Arc<Beat>,
@@ -80,42 +80,50 @@ impl VmHost {
             Ok(place) => place,
             Err(fault) => return Outcome::fault(fault),
         };
-        match job.drill {
-            Some(drill) => {
-                let mut cpu = Duration::ZERO;
-                let result = self.step(&mut cpu, &terms.limits, || drill.perform());
-                Outcome { cpu, ..Outcome::bare(result) }
-            }
-            None => {
-                let ends = Instant::now() + terms::limits(&job.script, &terms.limits).wall;
-                let family = Family::new(job.script.tenant.as_str(), ends);
-                let outcome = self.run(job, &family, 0).await;
-                // What others logged on its behalf came before its end.
-                let (mut log, dropped) = family.into_log();
-                log.extend(outcome.log);
-                Outcome { log, log_dropped: outcome.log_dropped.saturating_add(dropped), ..outcome }
-            }
+        if let Some(drill) = job.drill {
+            let mut cpu = Duration::ZERO;
+            let result = self.step(&mut cpu, &terms.limits, || drill.perform());
+            return Outcome { cpu, ..Outcome::bare(result) };
         }
+        // What a script says of its own time does not hold for the middleware around it.
+        let limits = &terms.limits;
+        let wall = if job.layers.is_some() { limits.wall } else { terms::limits(&job.script, limits).wall };
+        let family = Family::new(job.script.tenant.as_str(), Instant::now() + wall);
+        let outcome = match &job.layers {
+            None => whole(self.run(job, &family, 0).await),
+            Some(layers) => self.run_within(layers, job, &family).await,
+        };
+        family.complete(outcome)
     }
 
     /// Runs one execution of `family`, `depth` below its root.
-    async fn run(&self, job: &Job, family: &Family, depth: u8) -> Outcome {
+    pub(super) async fn run(&self, job: &Job, family: &Family, depth: u8) -> Outcome<sandbox::Outcome> {
         let script = &*job.script;
         let (tenant, program) = (script.tenant.as_str(), &script.program);
+        let terms = &*job.siblings.terms;
+        if script.has_life_cycle && terms::state(script, terms) == State::Tenant {
+            self.wake(job, family).await;
+        }
         let mut buffer = [0; Hyphenated::LENGTH];
         let id = &*job.id.hyphenated().encode_lower(&mut buffer);
-        let terms = &*job.siblings.terms;
         let mut limits = terms::limits(script, &terms.limits).into_owned();
         limits.wall = limits.wall.min(family.ends().saturating_duration_since(Instant::now()));
-        let grants = terms::grants(script, &self.services).and(terms.grants);
+        if let Some(left) = family.cpu_left().filter(|_| depth == 0) {
+            limits.cpu = limits.cpu.min(left);
+        }
+        let grants = terms::grants(script).and(terms.grants);
+        let (entry, callee) = match &job.entry {
+            Entry::Handle => (sandbox::Entry::Handle, None),
+            Entry::Event(event) => (sandbox::Entry::Event(event.as_str()), None),
+            Entry::Before(callee) => (sandbox::Entry::Before, Some(callee.told())),
+            Entry::After(callee, result) => (sandbox::Entry::After { result }, Some(callee.told())),
+        };
         let call = Call {
             input: &job.input,
             grants: &grants,
-            state: terms.state(script),
-            entry: match &job.entry {
-                Entry::Handle => sandbox::Entry::Handle,
-                Entry::Event(event) => sandbox::Entry::Event(event.as_str()),
-            },
+            state: terms::state(script, terms),
+            entry,
+            callee,
             ..Call::new(tenant, script.name.as_str(), script.version.as_str(), id, &limits)
         };
         let vm = match self.vms.borrow_mut().of(tenant, &terms.limits, Instant::now()) {
@@ -157,16 +165,15 @@ impl VmHost {
         if !vm.borrow().is_usable() {
             self.vms.borrow_mut().retire(tenant, &vm);
         }
-        let result = execution.outcome.map(|outcome| outcome.into_json().into());
-        let Execution { log, log_dropped, wall, .. } = execution;
-        Outcome { result, log, log_dropped, wall, cpu, retry_after: None }
+        let Execution { outcome, log, log_dropped, wall } = execution;
+        Outcome { log, log_dropped, wall, cpu, ..Outcome::bare(outcome) }
     }
 
     /// Answers what an execution asks for beyond its VM.
     async fn answer(&self, job: &Job, family: &Family, depth: u8, ask: Ask) -> Answer {
         let outcome = match ask.capability {
             Capability::Run => self.run_sibling(job, family, depth + 1, &ask.payload).await,
-            Capability::Http => self.request(job, family, &ask.payload).await,
+            Capability::Http => self.request(job, family, ask.payload).await,
             other => Err(format!("`{other}` is nothing that can be asked for")),
         };
         Answer { id: ask.id, outcome }
@@ -174,34 +181,39 @@ impl VmHost {
 
     async fn run_sibling(&self, job: &Job, family: &Family, depth: u8, payload: &[u8]) -> Result<Vec<u8>, String> {
         let ask: RunAsk = serde_json::from_slice(payload).map_err(|err| err.to_string())?;
-        let tenant = &job.script.tenant;
-        let script = job.siblings.script(&ask.script);
-        let script = script.ok_or_else(|| format!("tenant `{tenant}` has no script `{}`", ask.script))?;
+        let script = match &self.services {
+            Services::Own(_) => sibling(&job.script.tenant, &job.siblings, &ask.script).cloned(),
+            Services::Executor(asker) => asker.sibling(job, &ask.script).await,
+        }?;
         family.count_run(depth)?;
         let name = script.name.clone();
         let nested = Job {
-            script: Arc::clone(script),
+            script,
             entry: Entry::Handle,
             input: ask.into_input(),
+            layers: None,
             drill: None,
+            // It ends with who waits for it, who would otherwise hear of a failed script.
+            cancel: CancellationToken::new(),
             ..job.clone()
         };
-        let outcome = Box::pin(self.run(&nested, family, depth)).await;
-        family.keep_log(outcome.log, outcome.log_dropped);
+        let mut outcome = Box::pin(self.run(&nested, family, depth)).await;
+        family.charge(outcome.cpu);
+        family.keep(Said::by(&nested, &mut outcome));
         let result =
             outcome.result.map_err(|fault| format!("script `{name}` failed: {}: {}", fault.code, fault.detail))?;
-        Ok(result.into())
+        Ok(result.into_json())
     }
 
-    async fn request(&self, job: &Job, family: &Family, payload: &[u8]) -> Result<Vec<u8>, String> {
-        let outbound = self.services.outbound.as_ref().ok_or("`ctx.http` is not available in worker processes")?;
-        let within = &job.siblings.terms.hosts;
-        // Most tenants have no list; those that do ask for it each time, because scripts outlive policies.
-        let grant = match within.is_empty() {
-            true => Cow::Borrowed(&job.script.http),
-            false => Cow::Owned(HttpGrant { within: Arc::clone(within), ..job.script.http.clone() }),
-        };
-        outbound.request(&grant, family.requests(), payload).await.map_err(|err| err.to_string())
+    async fn request(&self, job: &Job, family: &Family, payload: Vec<u8>) -> Result<Vec<u8>, String> {
+        match &self.services {
+            Services::Own(outbound) => {
+                let grant = terms::http(&job.script, &job.siblings.terms);
+                let requested = outbound.request(&grant, family.requests(), &payload).await;
+                requested.map_err(|err| err.to_string())
+            }
+            Services::Executor(asker) => asker.request(job, payload).await,
+        }
     }
 
     /// One stay inside the VMs: watched, measured, and with all of them given up should it panic.
@@ -221,6 +233,11 @@ impl VmHost {
         })
     }
 
+    /// Whether VMs went out of use that are not dropped yet.
+    pub(crate) fn has_retired(&self) -> bool {
+        self.vms.borrow().has_retired()
+    }
+
     /// Drops the VMs that went out of use. To be called when an execution was answered; cheap if there are none.
     pub(crate) fn bury(&self) {
         let retired = self.vms.borrow_mut().take_retired();
@@ -234,6 +251,13 @@ impl VmHost {
         vms.sweep(now, stays);
         vms.status(now)
     }
+}
+
+/// As callers get it.
+pub(super) fn whole(outcome: Outcome<sandbox::Outcome>) -> Outcome {
+    let mut outcome = outcome;
+    let result = std::mem::replace(&mut outcome.result, Ok(sandbox::Outcome::Nothing));
+    outcome.with(result.map(|value| value.into_json().into()))
 }
 
 /// What a panic said.

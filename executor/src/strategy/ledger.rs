@@ -9,6 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use super::clock::{nanos, now_ns};
 use super::common::Common;
 use super::job::{Job, Outcome, fault};
+use super::said::Said;
 use crate::metrics::TenantMeter;
 use crate::release::TooFast;
 
@@ -31,16 +32,27 @@ impl Ledger {
         &self.common
     }
 
-    /// Notes an execution that has ended.
-    pub(crate) fn note(&mut self, job: &Job, outcome: &Outcome) {
-        Self::charge(job, outcome);
+    /// Notes an execution that has ended, and passes on what was logged. What is left is for its caller.
+    pub(crate) fn note(&mut self, job: &Job, mut outcome: Outcome) -> Outcome {
+        Self::charge(job, &outcome);
         self.seconds.observe(outcome.wall.as_secs_f64());
         self.count(job, outcome.result.as_ref().err().map(|fault| fault.code));
-        log(job, outcome);
+        for said in &outcome.others {
+            said.tell(self.common.metrics());
+        }
+        let is_quiet = outcome.log.is_empty() && outcome.log_dropped == 0 && outcome.result.is_ok();
+        if !is_quiet || job.life_cycle().is_some() {
+            Said::by(job, &mut outcome).and_failed(&outcome).tell(self.common.metrics());
+        }
+        outcome
     }
 
-    /// What the caller of a job is told that may not begin yet for its tenant's rates; `None` for one that may.
+    /// What the caller of a job is told that may not begin yet for its tenant's rates; `None` for one that may. Events of
+    /// the life cycle have no caller.
     pub(crate) fn refuse(&mut self, job: &Job) -> Option<Outcome> {
+        if job.life_cycle().is_some() {
+            return None;
+        }
         let (too_fast, of_script) = job.siblings.terms.admit(&job.script.name).err()?;
         let TooFast { rate, from, after } = too_fast;
         let (tenant, name) = (&job.script.tenant, &job.script.name);
@@ -91,36 +103,4 @@ impl Ledger {
 /// Whole seconds, as `Retry-After` tells them, and at least one.
 fn whole_seconds(time: Duration) -> Duration {
     Duration::from_secs(time.as_millis().div_ceil(1000).max(1).try_into().unwrap_or(u64::MAX))
-}
-
-/// Writes the script's log lines, and its fault, into ours. A fault is the tenant's affair (INFO) unless it is ours.
-fn log(job: &Job, outcome: &Outcome) {
-    macro_rules! line {
-        ($level:ident, $($rest:tt)*) => {
-            tracing::$level!(
-                source = "lua_script",
-                tenant = job.script.tenant.as_str(),
-                script = job.script.name.as_str(),
-                version = job.script.version.as_str(),
-                execution_id = %job.id,
-                $($rest)*
-            )
-        };
-    }
-    for entry in &outcome.log {
-        match entry.level {
-            sandbox::Level::Debug => line!(debug, "{}", entry.message),
-            sandbox::Level::Info => line!(info, "{}", entry.message),
-            sandbox::Level::Warn => line!(warn, "{}", entry.message),
-            sandbox::Level::Error => line!(error, "{}", entry.message),
-        }
-    }
-    if outcome.log_dropped > 0 {
-        line!(warn, dropped = outcome.log_dropped, "log lines of the script were dropped: it logs more than it may");
-    }
-    match &outcome.result {
-        Ok(_) => {}
-        Err(fault) if fault.code == Code::Internal => line!(error, code = fault.code.as_str(), "{}", fault.detail),
-        Err(fault) => line!(info, code = fault.code.as_str(), "execution failed: {}", fault.detail),
-    }
 }

@@ -33,9 +33,13 @@ mod inbox;
 mod job;
 mod kind;
 mod ledger;
+pub(crate) mod life_cycle;
+mod lives;
+mod middleware;
 mod pool;
 pub mod process;
 mod router;
+mod said;
 mod share;
 mod terms;
 #[cfg(test)]
@@ -54,6 +58,7 @@ pub(crate) use drill::Drill;
 pub(crate) use host::words;
 pub(crate) use job::{Entry, Job, Outcome};
 pub use kind::{Kind, Processes};
+pub(crate) use lives::Lives;
 pub use share::Share;
 pub(crate) use warden::{Warden, Watching, stuck_after};
 

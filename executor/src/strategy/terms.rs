@@ -1,13 +1,14 @@
 //! On which terms a script runs: what its manifest declares, within what the executor has to give.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use contract::{Code, TenantName};
-use sandbox::{Capability, Fault, Grants, Limits};
+use sandbox::{Capability, Fault, Grants, Limits, State};
 
-use super::asks::Services;
 use super::job::fault;
+use crate::outbound::HttpGrant;
 use crate::release::{Script, Terms};
 
 /// `limits`, where the script does not ask for less.
@@ -16,14 +17,11 @@ pub(super) fn limits<'a>(script: &Script, limits: &'a Limits) -> Cow<'a, Limits>
     if *own == sandbox::OwnLimits::default() { Cow::Borrowed(limits) } else { Cow::Owned(own.narrow(limits)) }
 }
 
-/// What is harmless, and of what the script declares beyond what there is.
-pub(super) fn grants(script: &Script, services: &Services) -> Grants {
+/// What is harmless, and what the script declares beyond. The operator's scripts have no others to run.
+pub(super) fn grants(script: &Script) -> Grants {
     let declared = script.manifest.capabilities.iter().copied();
-    declared.fold(Grants::HARMLESS, |grants, capability| match capability {
-        Capability::Http if services.outbound.is_none() => grants,
-        Capability::Run if !services.runs => grants,
-        capability => grants.with(capability),
-    })
+    let granted = declared.filter(|&capability| capability != Capability::Run || !script.tenant.is_stack());
+    granted.fold(Grants::HARMLESS, Grants::with)
 }
 
 /// A place among the executions of a script or tenant that may be under way at once, until it is dropped.
@@ -68,4 +66,18 @@ impl Drop for Place<'_> {
             running.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// What stays of the script between executions. Of the operator's nothing does, for they run for all tenants.
+pub(super) fn state(script: &Script, terms: &Terms) -> State {
+    if script.tenant.is_stack() { State::Fresh } else { terms.state(script) }
+}
+
+/// Whom the script may ask over HTTP. Most tenants have no list of their own; those that do ask for it each time, because
+/// scripts outlive policies.
+pub(super) fn http<'a>(script: &'a Script, terms: &Terms) -> Cow<'a, HttpGrant> {
+    if terms.hosts.is_empty() {
+        return Cow::Borrowed(&script.http);
+    }
+    Cow::Owned(HttpGrant { within: Arc::clone(&terms.hosts), ..script.http.clone() })
 }

@@ -29,6 +29,8 @@ pub(crate) fn job_of(tenant: &str, source: &str) -> Job {
         id: Uuid::nil(),
         input: Bytes::new(),
         siblings: Arc::default(),
+        layers: None,
+        ticket: None,
         cancel: CancellationToken::new(),
         drill: None,
     }

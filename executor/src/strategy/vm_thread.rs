@@ -49,6 +49,7 @@ pub(crate) fn spawn(name: &str, inbox: &Arc<Inbox>, common: &Common, manner: Man
 }
 
 fn live(name: &str, inbox: &Arc<Inbox>, common: &Common, manner: Manner) {
+    let _life = common.lives.begin();
     let host = common.host();
     let replacement = {
         let (name, inbox, common) = (name.to_owned(), Arc::clone(inbox), common.clone());
@@ -57,12 +58,16 @@ fn live(name: &str, inbox: &Arc<Inbox>, common: &Common, manner: Manner) {
     let _watching = common.warden.watch(name.to_owned(), host.beat(), replacement);
     let runtime = Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(entry::serve(&host, inbox, || {
-            common.upkeep(name, &host);
-            if let Some(idle_max) = manner.idle_max {
-                inbox.close_if_unused(now_ns().saturating_sub(nanos(idle_max)));
-            }
-        })),
+        Ok(runtime) => runtime.block_on(async {
+            entry::serve(&host, inbox, || {
+                common.upkeep(name, &host);
+                if let Some(idle_max) = manner.idle_max {
+                    inbox.close_if_unused(now_ns().saturating_sub(nanos(idle_max)));
+                }
+            })
+            .await;
+            common.shut_down(&host).await;
+        }),
         Err(err) => {
             tracing::error!(worker = name, error = telemetry::chain(&err), "a worker can't begin");
             inbox.close();

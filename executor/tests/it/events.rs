@@ -1,4 +1,4 @@
-//! Events, and scripts that run others.
+//! Events, and how many executions of a script there are at once.
 
 use contract::Code;
 
@@ -47,58 +47,6 @@ async fn events_of_unknown_tenants_and_with_odd_names_are_refused() {
     assert_eq!(caller.post("/v1/events/nobody/order.created", "").await.problem().code, Code::UnknownTenant);
     assert_eq!(caller.post("/v1/events/acme/a..b", "").await.problem().code, Code::BadRequest);
     assert_eq!(caller.get("/v1/events/acme/order.created").await.status, 405);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_script_that_declares_it_runs_others_of_its_tenant() {
-    let total = r#"return {
-        capabilities = { "run" },
-        handle = function(input, ctx)
-            local rate = ctx.run("rate", { country = input.country })
-            return { total = input.amount * rate.factor }
-        end,
-    }"#;
-    let rate = "return function(input) print('rated', input.country) return { factor = 2 } end";
-    let (_world, mut caller) = running(&[("acme", "total", total), ("acme", "rate", rate)]).await;
-
-    let reply = caller.post("/v1/run/acme/total", r#"{"amount":21,"country":"DE"}"#).await;
-
-    assert_eq!((reply.status, reply.body.as_str()), (200, r#"{"total":42}"#));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_goes_wrong_in_another_script_is_raised_where_it_was_run() {
-    let run = |what: &str| {
-        format!(
-            "return {{ capabilities = {{ \"run\" }}, handle = function(input, ctx) \
-             local ok, why = pcall(ctx.run, {what}, 1) return why end }}"
-        )
-    };
-    let (fails, gone, itself) = (run("\"broken\""), run("\"gone\""), run("\"itself\""));
-    let itself =
-        itself.replace("local ok, why = pcall(ctx.run, \"itself\", 1) return why", "return ctx.run(\"itself\", 1)");
-    let undeclared = "return function(_, ctx) return { type(ctx.run) } end";
-    let (_world, mut caller) = running(&[
-        ("acme", "fails", &fails),
-        ("acme", "gone-caller", &gone),
-        ("acme", "itself", &itself),
-        ("acme", "undeclared", undeclared),
-        ("acme", "broken", "return function() error(\"no rate\") end"),
-    ])
-    .await;
-
-    let mut told = Vec::new();
-    for script in ["fails", "gone-caller", "itself", "undeclared"] {
-        let reply = caller.post(&format!("/v1/run/acme/{script}"), "1").await;
-        told.push(if reply.status == 200 { reply.body } else { reply.problem().detail });
-    }
-
-    insta::assert_snapshot!(told.join("\n"), @r#"
-    "script `broken` failed: script_error: broken.luau:1: no rate"
-    "tenant `acme` has no script `gone`"
-    itself.luau:1: script `itself` failed: script_error: itself.luau:1: script `itself` failed: script_error: itself.luau:1: script `itself` failed: script_error: itself.luau:1: script `itself` failed: script_error: itself.luau:1: scripts may run each other 4 deep, this is one more
-    ["nil"]
-    "#);
 }
 
 #[tokio::test(flavor = "multi_thread")]

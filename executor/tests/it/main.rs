@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "in tests a panic is the report")]
 
+mod asks;
 mod caller;
 mod drain;
 mod events;
 mod feed;
 mod http;
 mod later;
+mod life_cycle;
 mod manager;
+mod middleware;
 mod outbound;
 mod policy;
 mod program;

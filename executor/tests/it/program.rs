@@ -1,18 +1,31 @@
 //! The executor as a program: exit codes, signals, lifeline, health.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::world::World;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_moonswarm-executor");
 
-struct Program {
+pub(crate) struct Program {
     child: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    /// Reads on from where the program listened, so that it never waits for us to.
+    log: Option<JoinHandle<String>>,
     _world: World,
+}
+
+impl Program {
+    /// Has it end in good order; what it logged since it listened.
+    pub(crate) fn terminate(&mut self) -> String {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert_eq!(ended(self), Some(0));
+        self.log.take().unwrap().join().unwrap()
+    }
 }
 
 impl Drop for Program {
@@ -34,14 +47,14 @@ fn output(arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Started, and read up to the line that tells its address.
-fn start(world: World, more: &[&str]) -> Program {
+pub(crate) fn start(world: World, more: &[&str]) -> Program {
     let keys = world.dir.path().join("signing.pub");
     fs_err::write(&keys, world.signer.public_key_file()).unwrap();
     let (keys, config) = (keys.display().to_string(), world.settings.release_config.display().to_string());
     let flags = ["serve", "--listen", "127.0.0.1:0", "--feed", "http://127.0.0.1:1", "--log-format", "json"];
     let flags = [&flags[..], &["--public-keys", &keys, "--release-config", &config], more].concat();
     let child = command(&flags).stdin(Stdio::piped()).spawn().unwrap();
-    let mut program = Program { child, address: world.settings.listen, _world: world };
+    let mut program = Program { child, address: world.settings.listen, log: None, _world: world };
     let mut log = BufReader::new(program.child.stderr.take().unwrap());
     let mut seen = String::new();
     loop {
@@ -50,8 +63,11 @@ fn start(world: World, more: &[&str]) -> Program {
         let line: serde_json::Value = serde_json::from_str(&seen[begin..]).unwrap();
         if line["message"] == "listening" {
             program.address = line["address"].as_str().unwrap().parse().unwrap();
-            // Read on, so that the program never waits for us to.
-            std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+            program.log = Some(std::thread::spawn(move || {
+                let mut rest = String::new();
+                log.read_to_string(&mut rest).unwrap();
+                rest
+            }));
             return program;
         }
     }
@@ -59,7 +75,7 @@ fn start(world: World, more: &[&str]) -> Program {
 
 #[track_caller]
 fn ended(program: &mut Program) -> Option<i32> {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         if let Some(status) = program.child.try_wait().unwrap() {
             return status.code();

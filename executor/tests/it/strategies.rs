@@ -16,11 +16,11 @@ const FAILS: &str = "return function(input, ctx)\n  ctx.log.warn('soon')\n  erro
 /// Longer than a thread or process needs to be found stuck, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn processes(count: usize) -> Kind {
+pub(crate) fn processes(count: usize) -> Kind {
     Kind::ProcessPool(Processes { count, program: env!("CARGO_BIN_EXE_moonswarm-executor").into() })
 }
 
-fn all() -> [Kind; 3] {
+pub(crate) fn all() -> [Kind; 3] {
     [Kind::ThreadPool { workers: 2 }, Kind::ThreadPerTenant { threads_max: 8 }, processes(2)]
 }
 
@@ -45,7 +45,7 @@ async fn echo(address: SocketAddr, tenant: &str) -> Reply {
 }
 
 /// Until `/metrics` has `line`.
-async fn metric(address: SocketAddr, line: &str) {
+pub(crate) async fn metric(address: SocketAddr, line: &str) {
     let deadline = Instant::now() + PATIENCE;
     let mut last = String::new();
     loop {

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod cloud;
+mod middleware;
 mod outages;
 mod path;
 mod policy;

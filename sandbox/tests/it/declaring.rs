@@ -276,3 +276,30 @@ fn tests_of_a_package_may_lie_in_a_module() {
     tests.luau:2: test "fails" failed: got 1, expected 2
     "#);
 }
+
+#[test]
+fn a_middleware_says_where_it_stands_and_what_it_looks_at() {
+    let middleware = manifest(
+        "return { before = print, middleware = { order = -3, scripts = { 'risk', 'loan-*' }, tenants = { 'a*' } } }",
+    );
+    assert_eq!((middleware.is_middleware(), middleware.layer.order), (true, -3));
+    assert!(middleware.layer.covers("acme", "risk") && middleware.layer.covers("acme", "loan-eu"));
+    assert!(!middleware.layer.covers("acme", "risk2") && !middleware.layer.covers("zoo", "risk"));
+    assert!(manifest("return { after = print }").layer.covers("zoo", "risk"));
+
+    insta::assert_snapshot!(refusal(
+        "return { after = print, middleware = { order = 1.5, scripts = { 'a*b', 7 }, tenants = {}, events = {} } }"
+    ), @r#"
+    script_refused: rule.luau: `middleware.order` is the number 1.5; expected a whole number from -1000 to 1000; and 4 more
+    rule.luau: `middleware.order` is the number 1.5; expected a whole number from -1000 to 1000
+    rule.luau: `middleware.scripts[2]` is the number 7; expected a text
+    rule.luau: `middleware.scripts` has "a*b"; expected a name, or the begin of names and `*`, such as "loan-*"
+    rule.luau: `middleware.tenants` is empty, so nothing would be looked at; leave it out to look at all
+    rule.luau: `middleware` has "events" as key; expected some of `order`, `scripts`, `tenants`
+    "#);
+    insta::assert_snapshot!(refusal("return { handle = print, middleware = 3 }"), @"
+    script_refused: rule.luau: `middleware` is the number 3; expected some of `order`, `scripts`, `tenants`; and 1 more
+    rule.luau: `middleware` is the number 3; expected some of `order`, `scripts`, `tenants`
+    rule.luau: `middleware` says what is looked at, but there is neither `before` nor `after`
+    ");
+}

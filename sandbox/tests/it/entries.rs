@@ -1,9 +1,9 @@
 //! What of a module is called: events and middleware.
 
 use contract::Code;
-use sandbox::{Call, Entry, Outcome};
+use sandbox::{Call, Callee, Entry, Outcome};
 
-use crate::{Desk, at_desk, call, roomy};
+use crate::{Desk, at_desk, call, roomy, sorted};
 
 const MODULE: &str = "
     local M = { on = {} }
@@ -105,5 +105,29 @@ fn what_a_script_does_not_have_is_told() {
         insta::assert_snapshot!(told("return { on = {} }", event), @"`rule.luau` has no function for the event `order.created`: `on` has nil there");
         insta::assert_snapshot!(told("return { after = 1 }", Entry::After { result: b"" }), @"`rule.luau` returns a table whose `after` is a number, not a function");
         insta::assert_snapshot!(told("return 1", Entry::Before), @"`rule.luau` returns a number; return a function `handler(input, ctx)`, or a table with `before`");
+    });
+}
+
+#[test]
+fn middleware_is_told_which_call_it_looks_at() {
+    at_desk(roomy(), |desk| {
+        let source = "return {
+            before = function(ctx, input, call) return call end,
+            after = function(ctx, result, input, call) call.result = result return call end,
+        }";
+        let program = desk.compile(source);
+        let limits = desk.limits.clone();
+        let callee = Callee { tenant: "zoo", script: "risk", version: "v7", event: None };
+        let mut told = |entry, callee| {
+            let call = Call { entry, callee: Some(callee), ..call(&limits, "1") };
+            sorted(&desk.vm.run(&program, &call).outcome.unwrap().into_json())
+        };
+
+        assert_eq!(told(Entry::Before, callee), r#"{"script":"risk","tenant":"zoo","version":"v7"}"#);
+        let callee = Callee { event: Some("order.created"), ..callee };
+        assert_eq!(
+            told(Entry::After { result: b"2" }, callee),
+            r#"{"event":"order.created","result":2,"script":"risk","tenant":"zoo","version":"v7"}"#
+        );
     });
 }

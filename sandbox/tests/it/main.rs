@@ -127,6 +127,7 @@ fn call<'a>(limits: &'a Limits, input: &'a str) -> Call<'a> {
         limits,
         grants: GRANTS,
         state: State::Fresh,
+        callee: None,
     }
 }
 

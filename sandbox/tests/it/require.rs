@@ -1,6 +1,8 @@
 //! `require`: what modules see of each other, and what they do not see.
 
-use sandbox::{Call, Capability, Execution, Grants, State, compile};
+use std::time::{Duration, Instant};
+
+use sandbox::{Call, Capability, Execution, Grants, State, Step, compile};
 
 use crate::packages::tar;
 use crate::{Desk, answer, at_desk, call, fault, roomy, sorted};
@@ -72,7 +74,7 @@ fn a_module_may_yield_while_it_loads() {
         return { waits, busy, value, require('./a') }
     end";
 
-    insta::assert_snapshot!(package(&[("main.luau", main), ("a.luau", "coroutine.yield('waits') return 5")]), @r#"["waits","require: `a.luau` has not finished loading: it raised an error, or another task loads it",5,5]"#);
+    insta::assert_snapshot!(package(&[("main.luau", main), ("a.luau", "coroutine.yield('waits') return 5")]), @r#"["waits","require: `a.luau` has not finished loading: another task loads it",5,5]"#);
 }
 
 #[test]
@@ -235,7 +237,73 @@ fn another_task_is_told_that_a_module_is_still_loading() {
     end";
     let told = package(&[("init.luau", main), ("a.luau", "task.wait() return 1")]);
 
-    insta::assert_snapshot!(told, @r#"[false,"require: `a.luau` has not finished loading: it raised an error, or another task loads it"]"#);
+    insta::assert_snapshot!(told, @r#"[false,"require: `a.luau` has not finished loading: another task loads it"]"#);
+}
+
+#[test]
+fn a_module_that_failed_to_load_may_be_tried_again() {
+    let files = [
+        (
+            "init.luau",
+            "tries = 0
+            return function(input)
+                local first = pcall(require, './a')
+                local second, value = pcall(require, './a')
+                return { first, second, value, tries }
+            end",
+        ),
+        ("a.luau", "tries += 1 if tries < 2 then error('not yet') end return 5"),
+    ];
+    assert_eq!(package(&files), "[false,true,5,2]");
+
+    // The same with nothing caught, where the next execution finds what the former left.
+    let files: [(&str, &[u8]); 3] = [
+        ("init.luau", b"tries = 0 return function() return require('./a') end"),
+        ("a.luau", b"tries += 1 local n = require('./b') if tries < 3 then error('not yet') end return n"),
+        ("b.luau", b"if tries < 2 then task.wait() error('nor yet') end return tries"),
+    ];
+    at_desk(roomy(), |desk| {
+        let program = compile("risk.tar", &tar(&files), &desk.limits).unwrap();
+        let limits = desk.limits.clone();
+        let call = Call { state: State::Tenant, ..call(&limits, "") };
+        let mut run = || match desk.vm.run(&program, &call).outcome {
+            Ok(value) => sorted(&value.into_json()),
+            Err(fault) => fault.detail,
+        };
+        let told = [run(), run(), run(), run()];
+        assert_eq!(told, ["b.luau:1: nor yet", "a.luau:1: not yet", "2", "2"]);
+    });
+}
+
+#[test]
+fn a_module_that_was_dropped_while_it_loads_does_not_stay_that_way() {
+    let files: [(&str, &[u8]); 2] =
+        [("init.luau", b"return function(input) return require('./a') end"), ("a.luau", b"task.wait(1) return 5")];
+    at_desk(roomy(), |desk| {
+        let program = compile("risk.tar", &tar(&files), &desk.limits).unwrap();
+        let limits = desk.limits.clone();
+        let call = Call { state: State::Tenant, ..call(&limits, "") };
+        let Step::Waiting(waiting) = desk.vm.begin(&program, &call) else { panic!("it should wait") };
+        let fault = desk.vm.run(&program, &call).outcome.unwrap_err();
+        assert_eq!(fault.detail, "init.luau:1: require: `a.luau` has not finished loading: another task loads it");
+
+        drop(waiting);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            // Garbage, so that what was dropped is swept.
+            desk.run("return function() for n = 1, 200 do local _ = string.rep('x', 10000) .. n end end", "");
+            match desk.vm.run(&program, &call).outcome {
+                Ok(value) => return assert_eq!(value.into_json(), b"5"),
+                Err(fault) => assert!(Instant::now() < deadline, "{fault}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn a_function_that_a_loading_module_calls_can_not_load_it_again() {
+    let main = "function again() return require('./a') end return function() return require('./a') end";
+    insta::assert_snapshot!(package(&[("init.luau", main), ("a.luau", "return again()")]), @"script_error: init.luau:1: require: `a.luau` has not finished loading: another task loads it");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::thread;
 
 use bytes::Bytes;
 use contract::Code;
+use contract::ids::EventName;
 use futures_util::{SinkExt, StreamExt};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -20,10 +21,12 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::runtime::Builder;
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, FramedWrite};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::asker::{Asker, Given};
 use super::codec::Codec;
 use super::confine;
 use super::message::{Containment, Ended, FromChild, ScriptNumber, ToChild};
@@ -31,7 +34,7 @@ use crate::release::{Script, Tenant, Terms, Workshop};
 use crate::strategy::Services;
 use crate::strategy::entry;
 use crate::strategy::host::VmHost;
-use crate::strategy::inbox::Inbox;
+use crate::strategy::inbox::{Inbox, Ticket};
 use crate::strategy::job::{Entry, Job, Outcome, fault};
 
 /// Outcomes on their way to the executor; when it does not read, jobs wait.
@@ -113,17 +116,27 @@ fn start_engine() -> Result<Arc<Engine>, String> {
 }
 
 async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limits) {
+    let patience = limits.wall;
     let workshop = Workshop { engine: Arc::clone(&engine), limits };
-    let host = VmHost::new(engine, Services::default(), Gauge::default(), Counter::default());
     let (answers, outgoing) = mpsc::channel(ANSWERS_MAX);
+    let asker = Asker::new(answers.clone());
+    let host = VmHost::new(engine, Services::Executor(asker.clone()), Gauge::default(), Counter::default());
     let (inbox, gone) = (Arc::new(Inbox::default()), Rc::new(RefCell::new(HashSet::new())));
     let writes = tokio::task::spawn_local(write(writer, outgoing));
-    let reads = tokio::task::spawn_local({
-        let (inbox, answers, gone) = (Arc::clone(&inbox), answers.clone(), Rc::clone(&gone));
-        async move {
-            read(reader, &inbox, &answers, &workshop, &gone).await;
-            inbox.close();
-        }
+    let mut intake = Intake {
+        inbox: Arc::clone(&inbox),
+        answers: answers.clone(),
+        asker,
+        workshop,
+        gone: Rc::clone(&gone),
+        scripts: Scripts::new(),
+        tenants: Tenants::new(),
+        cancels: Rc::default(),
+    };
+    let reads = tokio::task::spawn_local(async move {
+        let is_end = intake.read(reader).await;
+        intake.inbox.close();
+        is_end
     });
     entry::serve(&host, &inbox, || {
         let gone = std::mem::take(&mut *gone.borrow_mut());
@@ -132,66 +145,118 @@ async fn work(reader: Reader, writer: Writer, engine: Arc<Engine>, limits: Limit
         let _ = answers.try_send((FromChild::Vms(vms), Bytes::new()));
     })
     .await;
-    drop(answers);
-    let _ = reads.await;
+    if let Ok(true) = reads.await
+        && let Ok(said) = timeout(patience, host.shut_down()).await
+    {
+        let _ = answers.send((FromChild::Said(said), Bytes::new())).await;
+    }
+    // With them the last who writes.
+    drop((host, answers));
     let _ = writes.await;
 }
 
-/// Reads until the executor ends the conversation or says something that is no message.
-async fn read(
-    mut reader: Reader,
-    inbox: &Inbox,
-    answers: &Answers,
-    workshop: &Workshop,
-    gone: &RefCell<HashSet<String>>,
-) {
-    let (mut scripts, mut tenants) = (Scripts::new(), Tenants::new());
-    while let Some(Ok((message, body))) = reader.next().await {
-        match message {
-            ToChild::Begin { .. } => return,
-            ToChild::Script { number, tenant, name, file } => {
-                if let Some(script) = compile(&tenant, &name, &file, &body, workshop) {
-                    scripts.insert(number, Arc::new(script));
+/// What messages from the executor are for.
+struct Intake {
+    inbox: Arc<Inbox>,
+    answers: Answers,
+    asker: Asker,
+    workshop: Workshop,
+    gone: Rc<RefCell<HashSet<String>>>,
+    scripts: Scripts,
+    tenants: Tenants,
+    /// Of the jobs that are here.
+    cancels: Rc<RefCell<HashMap<Ticket, CancellationToken>>>,
+}
+
+impl Intake {
+    /// Reads until the executor ends the conversation, with good words (true) or not, or says something that is no
+    /// message.
+    async fn read(&mut self, mut reader: Reader) -> bool {
+        while let Some(Ok((message, body))) = reader.next().await {
+            match message {
+                ToChild::Begin { .. } => return false,
+                ToChild::End => return true,
+                ToChild::Script { number, tenant, name, file } => {
+                    if let Some(script) = compile(&tenant, &name, &file, &body, &self.workshop) {
+                        self.scripts.insert(number, Arc::new(script));
+                    }
                 }
-            }
-            ToChild::Terms { tenant, effective } => {
-                let before = tenants.get(&tenant).map(|tenant| &*tenant.terms);
-                let terms = Arc::new(Terms::new(*effective, before));
-                tenants.insert(tenant, Arc::new(Tenant::with_terms(terms)));
-            }
-            ToChild::Forget { scripts: numbers, tenants: of_tenants } => {
-                for number in numbers {
-                    scripts.remove(&number);
+                ToChild::Terms { tenant, effective } => {
+                    let before = self.tenants.get(&tenant).map(|tenant| &*tenant.terms);
+                    let terms = Arc::new(Terms::new(*effective, before));
+                    self.tenants.insert(tenant, Arc::new(Tenant::with_terms(terms)));
                 }
-                tenants.retain(|tenant, _| !of_tenants.contains(tenant));
-                gone.borrow_mut().extend(of_tenants);
-            }
-            ToChild::Run { ticket, script, event, id, drill } => {
-                let job = scripts.get(&script).zip(Uuid::parse_str(&id).ok());
-                let job = job.map(|(script, id)| Job {
-                    script: Arc::clone(script),
-                    entry: event.map_or(Entry::Handle, Entry::Event),
-                    id,
-                    input: body,
-                    // Without scripts: nobody here could answer what it asks for. And the executor waits to the end.
-                    siblings: tenants.get(script.tenant.as_str()).cloned().unwrap_or_default(),
-                    cancel: CancellationToken::new(),
-                    drill,
-                });
-                let outcome = job.and_then(|job| inbox.push(job).ok());
-                let answers = answers.clone();
-                tokio::task::spawn_local(async move {
-                    let outcome = match outcome {
-                        Some(outcome) => outcome.await.ok(),
-                        None => None,
-                    };
-                    let lost =
-                        || Outcome::fault(fault(Code::Internal, "the worker process could not take the execution"));
-                    let (ended, body) = Ended::pack(outcome.unwrap_or_else(lost));
-                    let _ = answers.send((FromChild::Done { ticket, ended }, body)).await;
-                });
+                ToChild::Forget { scripts: numbers, tenants } => {
+                    for number in numbers {
+                        self.scripts.remove(&number);
+                    }
+                    self.tenants.retain(|tenant, _| !tenants.contains(tenant));
+                    self.gone.borrow_mut().extend(tenants);
+                }
+                ToChild::Run { ticket, script, event, layers, id, drill } => {
+                    let job = self.job(ticket, script, event, &layers, &id, body).map(|job| Job { drill, ..job });
+                    self.run(ticket, job);
+                }
+                ToChild::Cancel { ticket } => {
+                    if let Some(cancel) = self.cancels.borrow().get(&ticket) {
+                        cancel.cancel();
+                    }
+                }
+                ToChild::Answer { number, script: None } => self.asker.answer(number, Ok(Given::Answer(body))),
+                ToChild::Answer { number, script: Some(script) } => {
+                    let script = self.scripts.get(&script).cloned();
+                    let script = script.ok_or_else(|| "the executor gave a script that is not here".to_owned());
+                    self.asker.answer(number, script.map(Given::Script));
+                }
+                ToChild::Refuse { number, why } => self.asker.answer(number, Err(why)),
             }
         }
+        false
+    }
+
+    /// `None` if it names what is not here.
+    fn job(
+        &self,
+        ticket: Ticket,
+        script: ScriptNumber,
+        event: Option<EventName>,
+        layers: &[ScriptNumber],
+        id: &str,
+        input: Bytes,
+    ) -> Option<Job> {
+        let layers: Option<Vec<_>> = layers.iter().map(|layer| self.scripts.get(layer).cloned()).collect();
+        let script = self.scripts.get(&script)?;
+        Some(Job {
+            script: Arc::clone(script),
+            entry: event.map_or(Entry::Handle, Entry::Event),
+            id: Uuid::parse_str(id).ok()?,
+            input,
+            // Without scripts: the executor gives those that are wanted.
+            siblings: self.tenants.get(script.tenant.as_str()).cloned().unwrap_or_default(),
+            layers: Some(layers?).filter(|layers| !layers.is_empty()).map(Into::into),
+            ticket: Some(ticket),
+            cancel: CancellationToken::new(),
+            drill: None,
+        })
+    }
+
+    /// Runs the job, and has its outcome sent.
+    fn run(&self, ticket: Ticket, job: Option<Job>) {
+        if let Some(job) = &job {
+            self.cancels.borrow_mut().insert(ticket, job.cancel.clone());
+        }
+        let outcome = job.and_then(|job| self.inbox.push(job).ok());
+        let (answers, cancels) = (self.answers.clone(), Rc::clone(&self.cancels));
+        tokio::task::spawn_local(async move {
+            let outcome = match outcome {
+                Some(outcome) => outcome.await.ok(),
+                None => None,
+            };
+            cancels.borrow_mut().remove(&ticket);
+            let lost = || Outcome::fault(fault(Code::Internal, "the worker process could not take the execution"));
+            let (ended, body) = Ended::pack(outcome.unwrap_or_else(lost));
+            let _ = answers.send((FromChild::Done { ticket, ended }, body)).await;
+        });
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::ids::EventName;
 use contract::policy::Effective;
 use contract::{Code, Diagnostic};
-use sandbox::{Fault, Level, Limits, LogLine};
+use sandbox::{Fault, Limits, LogLine};
 use serde::{Deserialize, Serialize};
 
 use crate::strategy::board::VmStatus;
@@ -13,9 +13,13 @@ use crate::strategy::clock::nanos;
 use crate::strategy::drill::Drill;
 use crate::strategy::inbox::Ticket;
 use crate::strategy::job::Outcome;
+use crate::strategy::said::Said;
 
 /// Number of a script that a child was given.
 pub(super) type ScriptNumber = u64;
+
+/// Number of something that a child asked for.
+pub(super) type AskNumber = u64;
 
 /// From the executor to a child.
 #[derive(Debug, Serialize, Deserialize)]
@@ -27,10 +31,25 @@ pub(super) enum ToChild {
     Script { number: ScriptNumber, tenant: String, name: String, file: String },
     /// On which terms the tenant's scripts run from now on; before the first, on those that are built in.
     Terms { tenant: String, effective: Box<Effective> },
-    /// Execute a script, for a call or an event; its input is the body.
-    Run { ticket: Ticket, script: ScriptNumber, event: Option<EventName>, id: String, drill: Option<Drill> },
+    /// Execute a script, for a call or an event, within this middleware; its input is the body.
+    Run {
+        ticket: Ticket,
+        script: ScriptNumber,
+        event: Option<EventName>,
+        layers: Vec<ScriptNumber>,
+        id: String,
+        drill: Option<Drill>,
+    },
+    /// Nobody wants the outcome of a job any more.
+    Cancel { ticket: Ticket },
+    /// What was asked for: a script that was sent, or else the body.
+    Answer { number: AskNumber, script: Option<ScriptNumber> },
+    /// It is not to be had, and why.
+    Refuse { number: AskNumber, why: String },
     /// These are not needed any more.
     Forget { scripts: Vec<ScriptNumber>, tenants: Vec<String> },
+    /// The last message: end what there is, and then the process.
+    End,
 }
 
 /// From a child to the executor.
@@ -42,8 +61,21 @@ pub(super) enum FromChild {
     Unable { why: String },
     /// What came of a job; a result is the body.
     Done { ticket: Ticket, ended: Ended },
+    /// A job needs something that only the executor has. Payload of a request is the body.
+    Ask { number: AskNumber, ticket: Ticket, wanted: Wanted },
+    /// What scripts said at the end of the child.
+    Said(Vec<Said>),
     /// Which VMs it has. Said about once a second, and so also that it is well.
     Vms(Vec<VmStatus>),
+}
+
+/// What a job may ask for.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Wanted {
+    /// Another script of its tenant, by name.
+    Script(String),
+    /// An HTTP request in the name of a script.
+    Http { tenant: String, script: String },
 }
 
 /// What is in force in a child, in words for operators.
@@ -58,8 +90,9 @@ pub(super) struct Containment {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ended {
     fault: Option<(Code, String, Vec<Diagnostic>)>,
-    log: Vec<(String, String)>,
+    log: Vec<LogLine>,
     log_dropped: u32,
+    others: Vec<Said>,
     wall_ns: u64,
     cpu_ns: u64,
 }
@@ -71,21 +104,21 @@ impl Ended {
             Ok(body) => (None, body),
             Err(fault) => (Some((fault.code, fault.detail, fault.diagnostics)), bytes::Bytes::new()),
         };
-        let log = outcome.log.into_iter().map(|line| (line.level.as_str().to_owned(), line.message)).collect();
         let (wall_ns, cpu_ns) = (nanos(outcome.wall), nanos(outcome.cpu));
-        (Self { fault, log, log_dropped: outcome.log_dropped, wall_ns, cpu_ns }, body)
+        let Outcome { log, log_dropped, others, .. } = outcome;
+        (Self { fault, log, log_dropped, others, wall_ns, cpu_ns }, body)
     }
 
     /// As it was.
     pub(super) fn unpack(self, body: bytes::Bytes) -> Outcome {
-        let log = self.log.into_iter().map(|(level, message)| LogLine { level: level_named(&level), message });
         Outcome {
             result: match self.fault {
                 None => Ok(body),
                 Some((code, detail, diagnostics)) => Err(Fault { code, detail, diagnostics }),
             },
-            log: log.collect(),
+            log: self.log,
             log_dropped: self.log_dropped,
+            others: self.others,
             wall: Duration::from_nanos(self.wall_ns),
             cpu: Duration::from_nanos(self.cpu_ns),
             // Rates are counted before a job comes here.
@@ -94,13 +127,10 @@ impl Ended {
     }
 }
 
-fn level_named(name: &str) -> Level {
-    let all = [Level::Debug, Level::Info, Level::Warn, Level::Error];
-    all.into_iter().find(|level| level.as_str() == name).unwrap_or(Level::Info)
-}
-
 #[cfg(test)]
 mod tests {
+    use sandbox::Level;
+
     use super::*;
 
     #[test]

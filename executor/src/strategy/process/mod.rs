@@ -11,12 +11,15 @@ use std::time::Duration;
 
 use tokio::runtime::Builder;
 
+mod asker;
 mod backoff;
 mod child;
 mod codec;
 mod confine;
+mod flights;
 mod message;
 mod supervise;
+mod talk;
 
 use super::common::Common;
 use super::job::Job;
@@ -24,6 +27,7 @@ use super::kind::Processes;
 use super::pool::Pool;
 use super::{Place, Strategy};
 
+pub(super) use asker::Asker;
 pub use child::run;
 
 /// How long all children together may take to be ready.

@@ -1,41 +1,45 @@
 //! Keeps a child process alive: starts it, talks to it, and replaces it when it dies, gets stuck or talks nonsense.
 
-use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use contract::policy::Effective;
-use contract::{Code, TenantName};
+use contract::Code;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
-use tokio::time::{interval, sleep, timeout};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 use tokio_util::codec::{FramedRead, FramedWrite};
 
 use super::START_DEADLINE;
 use super::backoff::Backoff;
 use super::codec::Codec;
-use super::message::{Containment, FromChild, ScriptNumber, ToChild};
-use crate::release::{Script, Terms};
+use super::flights::{Ask, Flights};
+use super::message::{Containment, FromChild, ToChild};
+use super::talk::Talker;
 use crate::strategy::common::Common;
 use crate::strategy::entry::UPKEEP_EVERY;
-use crate::strategy::inbox::{Inbox, Life};
-use crate::strategy::job::{Entry, Job, fault};
+use crate::strategy::inbox::Inbox;
+use crate::strategy::job::fault;
 use crate::strategy::warden::stuck_after;
 
 type Reader = FramedRead<OwnedReadHalf, Codec<FromChild>>;
-type Writer = FramedWrite<OwnedWriteHalf, Codec<FromChild>>;
+pub(super) type Writer = FramedWrite<OwnedWriteHalf, Codec<FromChild>>;
 
 /// How long a child may take to end once it was told to.
 const END_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Asks of a child that wait to be taken up; with more it is not read.
+const ASKS_MAX: usize = 64;
 
 /// One place in the pool, and the children that fill it one after another.
 pub(super) struct Supervised {
@@ -49,7 +53,7 @@ pub(super) struct Supervised {
 
 /// Why a child is not there any more.
 #[derive(Debug, thiserror::Error)]
-enum End {
+pub(super) enum End {
     /// The executor ends.
     #[error("it was told to end")]
     Told,
@@ -66,7 +70,7 @@ enum End {
 }
 
 impl End {
-    fn broken(err: std::io::Error) -> Self {
+    pub(super) fn broken(err: std::io::Error) -> Self {
         match err.kind() {
             ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Self::Died(String::new()),
             _ => Self::Nonsense(err),
@@ -102,6 +106,7 @@ impl Supervised {
     }
 
     async fn keep(mut self) {
+        let _life = self.common.lives.begin();
         let mut backoff = Backoff::default();
         loop {
             let begun = Instant::now();
@@ -164,10 +169,19 @@ impl Supervised {
         }
         let vms = Vms::new(&self.name, &self.common);
         let life = self.inbox.begin_life();
-        tokio::select! {
-            end = listen(reader, &self.inbox, &self.common, &vms) => end,
-            end = tell(writer, &self.inbox, &self.common, &vms, life) => end,
+        let (flights, (asks, asked)) = (Flights::default(), mpsc::channel(ASKS_MAX));
+        let hears = Listener { inbox: &self.inbox, common: &self.common, vms: &vms, flights: &flights, asks };
+        let mut listening = pin!(hears.listen(reader));
+        let talks = Talker::new(writer, &self.inbox, &self.common, &vms, &flights, asked);
+        let end = tokio::select! {
+            end = &mut listening => end,
+            end = talks.talk(life) => end,
+        };
+        if let End::Told = end {
+            // Its last words.
+            let _ = timeout(self.common.limits.wall + END_DEADLINE, listening).await;
         }
+        end
     }
 
     async fn begin(&self, reader: &mut Reader, writer: &mut Writer) -> Result<Containment, End> {
@@ -199,20 +213,40 @@ fn start(program: &PathBuf) -> std::io::Result<(Child, UnixStream)> {
 }
 
 /// Takes what the child says.
-async fn listen(mut reader: Reader, inbox: &Inbox, common: &Common, vms: &Vms<'_>) -> End {
-    let mut stay = stuck_after(&common.limits);
-    loop {
-        // What a policy allowed once may still be under way.
-        stay = stay.max(common.serving.active().as_ref().map_or(Duration::ZERO, |active| active.longest_stay()));
-        let (message, body) = match hear(&mut reader, stay + 2 * UPKEEP_EVERY).await {
-            Ok(heard) => heard,
-            Err(end) => return end,
-        };
-        match message {
-            FromChild::Done { ticket, ended } => inbox.answer(ticket, ended.unpack(body)),
-            FromChild::Vms(now) => vms.publish(now),
-            FromChild::Ready(_) | FromChild::Unable { .. } => {
-                return End::Nonsense(std::io::Error::other("it began twice"));
+struct Listener<'a> {
+    inbox: &'a Inbox,
+    common: &'a Common,
+    vms: &'a Vms<'a>,
+    flights: &'a Flights,
+    asks: mpsc::Sender<Ask>,
+}
+
+impl Listener<'_> {
+    async fn listen(self, mut reader: Reader) -> End {
+        let mut stay = stuck_after(&self.common.limits);
+        loop {
+            // What a policy allowed once may still be under way.
+            let active = self.common.serving.active();
+            stay = stay.max(active.as_ref().map_or(Duration::ZERO, |active| active.longest_stay()));
+            drop(active);
+            let (message, body) = match hear(&mut reader, stay + 2 * UPKEEP_EVERY).await {
+                Ok(heard) => heard,
+                Err(end) => return end,
+            };
+            match message {
+                FromChild::Done { ticket, ended } => {
+                    self.flights.end(ticket);
+                    self.inbox.answer(ticket, ended.unpack(body));
+                }
+                FromChild::Ask { number, ticket, wanted } => {
+                    // Who talks to the child takes them; it ends only with this.
+                    let _ = self.asks.send(Ask { number, ticket, wanted, payload: body }).await;
+                }
+                FromChild::Said(all) => all.iter().for_each(|said| said.tell(self.common.metrics())),
+                FromChild::Vms(now) => self.vms.publish(now),
+                FromChild::Ready(_) | FromChild::Unable { .. } => {
+                    return End::Nonsense(std::io::Error::other("it began twice"));
+                }
             }
         }
     }
@@ -226,120 +260,8 @@ async fn hear(reader: &mut Reader, patience: Duration) -> Result<(FromChild, Byt
     }
 }
 
-/// Gives the child its jobs.
-async fn tell(mut writer: Writer, inbox: &Inbox, common: &Common, vms: &Vms<'_>, life: Life) -> End {
-    let mut sent = Sent::default();
-    let mut ticks = interval(UPKEEP_EVERY);
-    loop {
-        let told = tokio::select! {
-            next = inbox.next(life) => {
-                let Some((ticket, Job { script, entry, id, input, siblings, drill, .. })) = next else {
-                    return End::Told;
-                };
-                match prepare(&mut writer, &mut sent, &script, &siblings.terms).await {
-                    Ok(number) => {
-                        let event = match entry {
-                            Entry::Handle => None,
-                            Entry::Event(event) => Some(event),
-                        };
-                        let run = ToChild::Run { ticket, script: number, event, id: id.to_string(), drill };
-                        writer.send((run, input)).await
-                    }
-                    Err(err) => Err(err),
-                }
-            }
-            _ = ticks.tick() => {
-                let mut tenants = vms.of_gone_tenants(common);
-                let scripts = sent.forget(common, &mut tenants);
-                if scripts.is_empty() && tenants.is_empty() {
-                    continue;
-                }
-                writer.send((ToChild::Forget { scripts, tenants }, Bytes::new())).await
-            }
-        };
-        match told {
-            Ok(()) => {}
-            // It does not listen; what it said last, and that it ended, is for the reader.
-            Err(err) if err.kind() == ErrorKind::BrokenPipe => std::future::pending().await,
-            Err(err) => return End::broken(err),
-        }
-    }
-}
-
-/// Tells the child of the script and of its tenant's terms, as far as it does not know them.
-async fn prepare(
-    writer: &mut Writer,
-    sent: &mut Sent,
-    script: &Arc<Script>,
-    terms: &Arc<Terms>,
-) -> std::io::Result<ScriptNumber> {
-    if sent.are_new(&script.tenant, terms) {
-        let effective = Box::new(terms.effective.clone());
-        let message = ToChild::Terms { tenant: script.tenant.to_string(), effective };
-        writer.send((message, Bytes::new())).await?;
-    }
-    let (number, is_new) = sent.number(script);
-    if is_new {
-        introduce(writer, number, script).await?;
-    }
-    Ok(number)
-}
-
-async fn introduce(writer: &mut Writer, number: ScriptNumber, script: &Script) -> std::io::Result<()> {
-    let message = ToChild::Script {
-        number,
-        tenant: script.tenant.to_string(),
-        name: script.name.to_string(),
-        file: script.program.file().to_owned(),
-    };
-    writer.send((message, Bytes::copy_from_slice(&script.source))).await
-}
-
-/// Which scripts and terms a child has.
-#[derive(Default)]
-struct Sent {
-    terms: HashMap<TenantName, Arc<Terms>>,
-    /// By address, which is nobody else's while the weak reference is kept.
-    numbers: HashMap<*const Script, (ScriptNumber, Weak<Script>)>,
-    next: ScriptNumber,
-}
-
-impl Sent {
-    /// The script's number, and whether it is a new one.
-    fn number(&mut self, script: &Arc<Script>) -> (ScriptNumber, bool) {
-        if let Some((number, _)) = self.numbers.get(&Arc::as_ptr(script)) {
-            return (*number, false);
-        }
-        let number = self.next;
-        self.next += 1;
-        self.numbers.insert(Arc::as_ptr(script), (number, Arc::downgrade(script)));
-        (number, true)
-    }
-
-    /// Whether these are other terms than the child has of the tenant.
-    fn are_new(&mut self, tenant: &TenantName, terms: &Arc<Terms>) -> bool {
-        match self.terms.get(tenant) {
-            Some(known) if Arc::ptr_eq(known, terms) => false,
-            None if terms.effective == Effective::default() => false,
-            _ => {
-                self.terms.insert(tenant.clone(), Arc::clone(terms));
-                true
-            }
-        }
-    }
-
-    /// Numbers of scripts that no release has any more; adds tenants that the release does not have any more.
-    fn forget(&mut self, common: &Common, tenants: &mut Vec<String>) -> Vec<ScriptNumber> {
-        let active = common.serving.active();
-        let gone = |tenant: &TenantName| active.as_ref().is_none_or(|active| !active.has_tenant(tenant.as_str()));
-        tenants.extend(self.terms.extract_if(|tenant, _| gone(tenant)).map(|(tenant, _)| tenant.to_string()));
-        let gone = self.numbers.extract_if(|_, (_, script)| script.strong_count() == 0);
-        gone.map(|(_, (number, _))| number).collect()
-    }
-}
-
 /// The VMs of a child as it told of them; forgotten with it.
-struct Vms<'a> {
+pub(super) struct Vms<'a> {
     worker: &'a str,
     common: &'a Common,
 }
@@ -357,7 +279,7 @@ impl<'a> Vms<'a> {
         metrics.vms.inc_by(now - count(before));
     }
 
-    fn of_gone_tenants(&self, common: &Common) -> Vec<String> {
+    pub(super) fn of_gone_tenants(&self, common: &Common) -> Vec<String> {
         let active = common.serving.active();
         let stays = |tenant: &str| active.as_ref().is_some_and(|active| active.has_tenant(tenant));
         let vms = common.metrics().board.of(self.worker);
