@@ -7,6 +7,7 @@ use tonic_build::manual::{Builder, Method, MethodBuilder, Service};
 
 const PUBSUB: &str = "::googleapis_tonic_google_pubsub_v1::google::pubsub::v1";
 const STORAGE: &str = "::googleapis_tonic_google_storage_v2::google::storage::v2";
+const IAM: &str = "::googleapis_tonic_google_iam_v1::google::iam::v1";
 /// `()` can't be written as an output type: the generator wants a path.
 const EMPTY: &str = "crate::cloud::generated::Empty";
 
@@ -53,7 +54,13 @@ fn main() {
     let publisher = service("Publisher", "google.pubsub.v1", PUBSUB, &publisher, None);
     let subscriber = service("Subscriber", "google.pubsub.v1", PUBSUB, &subscriber, Some(streaming_pull));
     let storage = service("Storage", "google.storage.v2", STORAGE, &storage, None);
-    Builder::new().build_client(false).compile(&[publisher, subscriber, storage]);
+    let policies = [
+        ("GetIamPolicy", "GetIamPolicyRequest", "Policy"),
+        ("SetIamPolicy", "SetIamPolicyRequest", "Policy"),
+        ("TestIamPermissions", "TestIamPermissionsRequest", "TestIamPermissionsResponse"),
+    ];
+    let control = service("StorageControl", "google.storage.control.v2", IAM, &policies, None);
+    Builder::new().build_client(false).compile(&[publisher, subscriber, storage, control]);
 }
 
 /// A method by its name, input and output (`""` = empty), as the service definition has them.

@@ -15,9 +15,16 @@ pub(crate) mod storage {
     pub(crate) use ::googleapis_tonic_google_storage_v2::google::storage::v2::*;
 }
 
+/// Messages of policies.
+pub(crate) mod iam {
+    pub(crate) use ::googleapis_tonic_google_iam_v1::google::iam::v1::*;
+    pub(crate) use ::googleapis_tonic_google_type::google::r#type::Expr;
+}
+
 /// Services of Pub/Sub and Cloud Storage.
 pub(crate) mod services {
     include!(concat!(env!("OUT_DIR"), "/google.pubsub.v1.Publisher.rs"));
     include!(concat!(env!("OUT_DIR"), "/google.pubsub.v1.Subscriber.rs"));
     include!(concat!(env!("OUT_DIR"), "/google.storage.v2.Storage.rs"));
+    include!(concat!(env!("OUT_DIR"), "/google.storage.control.v2.StorageControl.rs"));
 }

@@ -8,25 +8,39 @@
 //! Not here: soft delete (objects go at once), gzip transcoding, lifecycle rules, IAM on buckets, exactly-once and push
 //! subscriptions, snapshots. What is not here answers 501 or UNIMPLEMENTED. [`Faults`] makes bad weather.
 
+mod compute;
 mod faults;
 #[allow(clippy::pedantic, clippy::nursery, reason = "generated code")]
 mod generated;
+mod iam;
+mod metadata;
 mod parameters;
 mod pubsub;
+mod secrets;
 mod server;
+mod service;
 mod storage;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use self::faults::FaultPlan;
 
-pub use self::faults::{FailWhen, FaultCounts, Faults, StorageFault, StorageVerb};
+pub use self::compute::{
+    Compute, ComputeError, DiskSpec, MachineSpec, Machines, NetworkSpec, OperationError, PaperMachines, Work,
+};
+pub use self::faults::{CallFault, FailWhen, FaultCounts, Faults, OperationFault, StorageFault, StorageVerb};
+pub use self::iam::Iam;
 pub use self::pubsub::{PubSub, PubSubError, SubscriptionStats};
+pub use self::secrets::Secrets;
 pub use self::storage::{EventType, ListedObject, NameError, Storage, StorageError, StoredObject};
+
+/// Every project of the local cloud has this number.
+const PROJECT_NUMBER: &str = "100000000000";
 
 /// Seconds that the manager has to acknowledge a notification.
 const ACK_DEADLINE_SECONDS: i32 = 60;
@@ -83,6 +97,9 @@ pub struct LocalCloud {
     url: String,
     storage: Storage,
     pubsub: PubSub,
+    compute: Compute,
+    iam: Iam,
+    secrets: Secrets,
     faults: Faults,
     server: JoinHandle<()>,
 }
@@ -97,6 +114,21 @@ impl LocalCloud {
     /// # Panics
     /// Outside of a tokio runtime.
     pub async fn start(listen: SocketAddr, public_url: Option<String>) -> Result<Self, CloudError> {
+        Self::start_with(listen, public_url, Arc::new(PaperMachines::default())).await
+    }
+
+    /// As [`Self::start`], with a machine room in which instances really boot.
+    ///
+    /// # Errors
+    /// The address can't be listened on.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn start_with(
+        listen: SocketAddr,
+        public_url: Option<String>,
+        machines: Arc<dyn Machines>,
+    ) -> Result<Self, CloudError> {
         let failed = |source| CloudError::Listen { address: listen, source };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -104,13 +136,24 @@ impl LocalCloud {
         let url = url.trim_end_matches('/').to_owned();
 
         let plan = Arc::new(FaultPlan::new());
-        let pubsub = PubSub::new(Arc::clone(&plan));
-        let storage = Storage::new(url.clone(), pubsub.clone(), Arc::clone(&plan));
-        let faults = Faults::new(plan, pubsub.clone());
-        let router = server::router(storage.clone(), pubsub.clone());
+        let iam = Iam::default();
+        let pubsub = PubSub::new(iam.clone(), Arc::clone(&plan));
+        let storage = Storage::new(url.clone(), pubsub.clone(), iam.clone(), Arc::clone(&plan));
+        let compute = Compute::new(machines, address.port(), Arc::clone(&plan));
+        let faults = Faults::new(Arc::clone(&plan), pubsub.clone());
+        let secrets = Secrets::new(iam.clone());
+        let services = Services {
+            storage: storage.clone(),
+            pubsub: pubsub.clone(),
+            compute: compute.clone(),
+            iam: iam.clone(),
+            secrets: secrets.clone(),
+            plan,
+        };
+        let router = server::router(services);
         let server = tokio::spawn(server::serve(listener, router));
         tracing::info!(%address, url, "the local cloud is up");
-        Ok(Self { address, url, storage, pubsub, faults, server })
+        Ok(Self { address, url, storage, pubsub, compute, iam, secrets, faults, server })
     }
 
     /// Makes what a stack needs and is not there yet: a versioned bucket, a topic, a subscription with a lease of 60 s, and
@@ -155,6 +198,21 @@ impl LocalCloud {
         &self.pubsub
     }
 
+    /// The test's own hand on machines and networks.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
+    /// The test's own hand on policies: whether and when they hold.
+    pub fn iam(&self) -> &Iam {
+        &self.iam
+    }
+
+    /// The test's own eye on secrets.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
     /// Bad weather on demand.
     pub fn faults(&self) -> &Faults {
         &self.faults
@@ -172,6 +230,26 @@ impl Drop for LocalCloud {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// All that answers on the port.
+#[derive(Debug, Clone)]
+struct Services {
+    storage: Storage,
+    pubsub: PubSub,
+    compute: Compute,
+    iam: Iam,
+    secrets: Secrets,
+    plan: Arc<FaultPlan>,
+}
+
+/// RFC 3339 with milliseconds, for example `2026-01-31T23:59:59.125Z`.
+fn time_text(time: SystemTime) -> String {
+    let mut timestamp = prost_types::Timestamp::from(time);
+    timestamp.nanos -= timestamp.nanos % 1_000_000;
+    let text = timestamp.to_string();
+    // A whole second has no fraction in the protobuf form; Google writes one always.
+    if text.contains('.') { text } else { text.replace('Z', ".000Z") }
 }
 
 /// An unspecified address is no place to connect to.

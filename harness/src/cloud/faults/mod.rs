@@ -5,6 +5,7 @@
 //! notification faults.
 
 mod plan;
+mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use super::pubsub::PubSub;
 use super::storage::Notification;
 
 pub(super) use self::plan::{FaultPlan, Route, StorageDecision};
+pub(super) use self::services::OperationDecision;
+pub use self::services::{CallFault, OperationFault};
 
 /// Calls of Cloud Storage, as faults tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,6 +85,10 @@ pub struct FaultCounts {
     pub pubsub_refused: u64,
     /// Times that all streams were broken.
     pub streams_broken: u64,
+    /// Calls of the other services failed.
+    pub calls_failed: u64,
+    /// Operations of Compute Engine failed.
+    pub operations_failed: u64,
 }
 
 /// The handle by which tests make faults. Cheap to clone.
@@ -169,6 +176,26 @@ impl Faults {
         }
     }
 
+    /// Fails calls of the services beside Storage and Pub/Sub. Faults that are in force already strike first.
+    pub fn fail_calls(&self, fault: CallFault) {
+        self.plan.services.add_call(fault);
+    }
+
+    /// Fails operations of Compute Engine: they are answered well, and end with an error.
+    pub fn fail_operations(&self, fault: OperationFault) {
+        self.plan.services.add_operation(fault);
+    }
+
+    /// Every operation lasts at least so long; zero = as long as its work takes.
+    pub fn operations_last(&self, lasts: Duration) {
+        self.plan.services.set_lasts(lasts);
+    }
+
+    /// While on, operations begin and do not go on.
+    pub fn hold_operations(&self, on: bool) {
+        self.plan.services.hold(on);
+    }
+
     /// Ends every fault. What is held back is published first, oldest first.
     pub fn clear(&self) {
         let held: Vec<Notification> = {
@@ -180,15 +207,18 @@ impl Faults {
         for notification in held {
             self.pubsub.publish_notification(notification);
         }
+        self.plan.services.clear();
     }
 
     /// How often faults struck.
     pub fn counts(&self) -> FaultCounts {
-        self.plan.plan().counts
+        let (calls_failed, operations_failed) = self.plan.services.counts();
+        FaultCounts { calls_failed, operations_failed, ..self.plan.plan().counts }
     }
 
     /// Starts counting from nothing.
     pub fn reset_counts(&self) {
         self.plan.plan().counts = FaultCounts::default();
+        self.plan.services.reset_counts();
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::{FailWhen, FaultCounts, StorageFault, StorageVerb};
+use super::services::ServiceFaults;
+use super::{FailWhen, FaultCounts, OperationDecision, StorageFault, StorageVerb};
 use crate::cloud::storage::Notification;
 
 /// Notifications that are held back at most; one more is lost, and counted.
@@ -37,6 +38,7 @@ pub(in crate::cloud) struct FaultPlan {
     plan: Mutex<Plan>,
     /// Counts up when all streams are to break.
     streams: watch::Sender<u64>,
+    pub(super) services: ServiceFaults,
 }
 
 #[derive(Debug, Default)]
@@ -55,7 +57,7 @@ pub(super) struct Plan {
 
 impl FaultPlan {
     pub(in crate::cloud) fn new() -> Self {
-        Self { plan: Mutex::default(), streams: watch::Sender::new(0) }
+        Self { plan: Mutex::default(), streams: watch::Sender::new(0), services: ServiceFaults::new() }
     }
 
     pub(super) fn plan(&self) -> MutexGuard<'_, Plan> {
@@ -107,6 +109,20 @@ impl FaultPlan {
             plan.counts.notifications_delayed += 1;
         }
         Route::Publish { notification, copies, delay: plan.delay }
+    }
+
+    /// Whether a call over HTTP is to fail, with which status and when.
+    pub(in crate::cloud) fn decide_call(&self, method: &str, path: &str) -> Option<(u16, FailWhen)> {
+        self.services.decide_call(method, path)
+    }
+
+    pub(in crate::cloud) fn decide_operation(&self, kind: &str, target: &str) -> OperationDecision {
+        self.services.decide_operation(kind, target)
+    }
+
+    /// Returns when operations are not held back.
+    pub(in crate::cloud) async fn operations_released(&self) {
+        self.services.released().await;
     }
 
     /// `true`: the Pub/Sub call is to be answered UNAVAILABLE.

@@ -59,7 +59,7 @@ impl publisher_server::Publisher for PubSub {
 
     async fn delete_topic(&self, request: Request<pb::DeleteTopicRequest>) -> Answer<()> {
         let request = request.into_inner();
-        Ok(Response::new(self.call(|state, _| state.delete_topic(&request.topic))?))
+        Ok(Response::new(self.remove_topic(&request.topic)?))
     }
 }
 
@@ -95,7 +95,7 @@ impl subscriber_server::Subscriber for PubSub {
 
     async fn delete_subscription(&self, request: Request<pb::DeleteSubscriptionRequest>) -> Answer<()> {
         let request = request.into_inner();
-        Ok(Response::new(self.call(|state, _| state.delete_subscription(&request.subscription))?))
+        Ok(Response::new(self.remove_subscription(&request.subscription)?))
     }
 
     async fn modify_ack_deadline(&self, request: Request<pb::ModifyAckDeadlineRequest>) -> Answer<()> {

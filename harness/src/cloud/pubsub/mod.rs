@@ -9,7 +9,6 @@ mod backlog_tests;
 mod config;
 mod error;
 pub(super) mod grpc;
-mod iam;
 mod json;
 mod messages;
 mod pull;
@@ -23,12 +22,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use self::backlog::Puller;
 use self::state::{Now, State};
 use super::faults::FaultPlan;
 use super::generated::pubsub as pb;
+use super::iam::{Iam, PolicyError};
 use super::storage::Notification;
 
 pub use self::backlog::SubscriptionStats;
@@ -49,11 +50,13 @@ struct Shared {
     woken: Notify,
     puller_last: AtomicU64,
     faults: Arc<FaultPlan>,
+    iam: Iam,
 }
 
 impl PubSub {
-    pub(super) fn new(faults: Arc<FaultPlan>) -> Self {
-        let shared = Shared { state: Mutex::default(), woken: Notify::new(), puller_last: AtomicU64::new(0), faults };
+    pub(super) fn new(iam: Iam, faults: Arc<FaultPlan>) -> Self {
+        let shared =
+            Shared { state: Mutex::default(), woken: Notify::new(), puller_last: AtomicU64::new(0), faults, iam };
         Self { shared: Arc::new(shared) }
     }
 
@@ -114,6 +117,35 @@ impl PubSub {
     /// It is missing.
     pub fn stats(&self, subscription: &str) -> Result<SubscriptionStats, PubSubError> {
         self.step(|state, now| state.stats(subscription, now))
+    }
+
+    /// The policy of a topic or subscription.
+    fn policy(&self, resource: &str) -> Result<Value, PubSubError> {
+        self.call(|state, _| state.check_exists(resource))?;
+        Ok(self.shared.iam.policy(resource))
+    }
+
+    /// Replaces that policy.
+    fn set_policy(&self, resource: &str, policy: &Value) -> Result<Value, PubSubError> {
+        self.call(|state, _| state.check_exists(resource))?;
+        self.shared.iam.set_policy(resource, policy).map_err(|error| match error {
+            PolicyError::Stale => PubSubError::PolicyChanged { resource: resource.to_owned() },
+            PolicyError::Invalid(message) => PubSubError::invalid(message),
+        })
+    }
+
+    /// A topic goes, and its policy with it.
+    fn remove_topic(&self, topic: &str) -> Result<(), PubSubError> {
+        self.call(|state, _| state.delete_topic(topic))?;
+        self.shared.iam.forget_policy(topic);
+        Ok(())
+    }
+
+    /// A subscription goes, and its policy with it.
+    fn remove_subscription(&self, subscription: &str) -> Result<(), PubSubError> {
+        self.call(|state, _| state.delete_subscription(subscription))?;
+        self.shared.iam.forget_policy(subscription);
+        Ok(())
     }
 
     pub(super) fn has_topic(&self, topic: &str) -> bool {

@@ -1,9 +1,8 @@
 //! The REST form of Pub/Sub: what the official admin clients speak, and `curl`.
 
-use axum::extract::{Request, State as AxumState};
+use axum::Json;
+use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
-use axum::routing::any;
-use axum::{Json, Router};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,12 +20,8 @@ const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 type Answer = Result<Value, PubSubError>;
 
-/// Routes below `/v1/projects/`.
-pub(in crate::cloud) fn router(pubsub: PubSub) -> Router {
-    Router::new().route("/v1/projects/{*path}", any(serve)).with_state(pubsub)
-}
-
-async fn serve(AxumState(pubsub): AxumState<PubSub>, request: Request) -> Response {
+/// Answers what is below `/v1/projects/` and no other service's.
+pub(in crate::cloud) async fn serve(pubsub: PubSub, request: Request) -> Response {
     match answer(pubsub, request).await {
         Ok(value) => Json(value).into_response(),
         Err(error) => {
@@ -137,7 +132,7 @@ impl Call<'_> {
             ("PUT", "") => self.create_topic(name),
             ("GET", "") => self.get_topic(name),
             ("PATCH", "") => self.update_topic(name),
-            ("DELETE", "") => self.pubsub.call(|state, _| state.delete_topic(name)).map(|()| json!({})),
+            ("DELETE", "") => self.pubsub.remove_topic(name).map(|()| json!({})),
             ("POST", "publish") => self.publish(name),
             _ => return self.policy(method, name, verb),
         })
@@ -149,7 +144,7 @@ impl Call<'_> {
             ("PUT", "") => self.create_subscription(name),
             ("GET", "") => self.get_subscription(name),
             ("PATCH", "") => self.update_subscription(name),
-            ("DELETE", "") => self.pubsub.call(|state, _| state.delete_subscription(name)).map(|()| json!({})),
+            ("DELETE", "") => self.pubsub.remove_subscription(name).map(|()| json!({})),
             ("POST", "acknowledge") => self.acknowledge(name),
             ("POST", "modifyAckDeadline") => self.modify_ack_deadline(name),
             _ => return self.policy(method, name, verb),
@@ -159,11 +154,10 @@ impl Call<'_> {
     /// The official clients read policies by GET; Google takes POST for some services, not for this one.
     fn policy(&self, method: &Method, name: &str, verb: &str) -> Option<Answer> {
         match (method.as_str(), verb) {
-            ("GET", "getIamPolicy") => Some(self.pubsub.call(|state, _| state.iam_policy(name))),
-            ("POST", "setIamPolicy") => Some(
-                self.read::<SetPolicyBody>()
-                    .and_then(|body| self.pubsub.call(|state, _| state.set_iam_policy(name, &body.policy))),
-            ),
+            ("GET", "getIamPolicy") => Some(self.pubsub.policy(name)),
+            ("POST", "setIamPolicy") => {
+                Some(self.read::<SetPolicyBody>().and_then(|body| self.pubsub.set_policy(name, &body.policy)))
+            }
             _ => None,
         }
     }

@@ -4,12 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::Value;
-
 use super::backlog::{Backlog, DeadLetter, Delivery, Limits, Puller, SubscriptionStats};
 use super::config::{Policy, check_topic, checked_subscription, updated_subscription};
 use super::error::PubSubError;
-use super::iam::IamPolicy;
 use super::messages::check_messages;
 use crate::cloud::generated::pubsub as pb;
 
@@ -36,7 +33,6 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Topic {
     config: pb::Topic,
-    iam: IamPolicy,
 }
 
 #[derive(Debug)]
@@ -44,7 +40,6 @@ struct Subscription {
     config: pb::Subscription,
     policy: Policy,
     backlog: Backlog,
-    iam: IamPolicy,
 }
 
 impl State {
@@ -59,7 +54,7 @@ impl State {
             return Err(PubSubError::Exists { resource: topic.name });
         }
         let config = pb::Topic { state: pb::topic::State::Active as i32, ..topic };
-        self.topics.insert(config.name.clone(), Topic { config: config.clone(), iam: IamPolicy::default() });
+        self.topics.insert(config.name.clone(), Topic { config: config.clone() });
         Ok(config)
     }
 
@@ -99,12 +94,8 @@ impl State {
         if self.subscriptions.contains_key(&config.name) {
             return Err(PubSubError::Exists { resource: config.name });
         }
-        let subscription = Subscription {
-            policy: Policy::of(&config)?,
-            config: config.clone(),
-            backlog: Backlog::default(),
-            iam: IamPolicy::default(),
-        };
+        let subscription =
+            Subscription { policy: Policy::of(&config)?, config: config.clone(), backlog: Backlog::default() };
         self.subscriptions.insert(config.name.clone(), subscription);
         Ok(config)
     }
@@ -232,21 +223,10 @@ impl State {
         self.lease_last
     }
 
-    pub(super) fn iam_policy(&self, resource: &str) -> Result<Value, PubSubError> {
-        let topic = self.topics.get(resource).map(|topic| &topic.iam);
-        let subscription = || self.subscriptions.get(resource).map(|subscription| &subscription.iam);
-        let policy = topic.or_else(subscription).ok_or_else(|| PubSubError::not_found(resource))?;
-        Ok(policy.told())
-    }
-
-    /// Replaces the bindings, unless the etag given is an old one.
-    pub(super) fn set_iam_policy(&mut self, resource: &str, new: &Value) -> Result<Value, PubSubError> {
-        let topic = self.topics.get_mut(resource).map(|topic| &mut topic.iam);
-        let policy = match topic {
-            Some(policy) => policy,
-            None => &mut self.subscription_mut(resource)?.iam,
-        };
-        policy.replace(new).ok_or_else(|| PubSubError::PolicyChanged { resource: resource.to_owned() })
+    /// Whether there is a topic or subscription of this name.
+    pub(super) fn check_exists(&self, resource: &str) -> Result<(), PubSubError> {
+        let found = self.topics.contains_key(resource) || self.subscriptions.contains_key(resource);
+        if found { Ok(()) } else { Err(PubSubError::not_found(resource)) }
     }
 
     fn subscription_mut(&mut self, name: &str) -> Result<&mut Subscription, PubSubError> {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::error::StorageError;
 use super::object::Object;
+use crate::cloud::generated::storage::bucket::lifecycle::Rule as LifecycleRule;
 
 /// Settings of a bucket that the local cloud keeps. A request that names others is refused, not half obeyed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub(super) struct BucketFields {
     pub(super) public_access_prevention: String,
     /// Kept and shown; the local cloud deletes at once. Zero = off.
     pub(super) soft_delete: Duration,
+    /// Kept and shown, never acted on.
+    pub(super) lifecycle: Vec<LifecycleRule>,
 }
 
 impl Default for BucketFields {
@@ -32,6 +35,7 @@ impl Default for BucketFields {
             uniform_access: false,
             public_access_prevention: "inherited".into(),
             soft_delete: Duration::from_secs(7 * 24 * 3600),
+            lifecycle: Vec::new(),
         }
     }
 }

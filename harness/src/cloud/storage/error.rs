@@ -84,6 +84,17 @@ pub enum StorageError {
         /// The `upload_id`.
         id: String,
     },
+    /// 403: Cloud Storage's service agent lacks `roles/pubsub.publisher` on the topic.
+    #[error(
+        "The service account '{agent}' does not have permission to publish messages to to the Cloud Pub/Sub topic \
+         '//pubsub.googleapis.com/{topic}', or that topic does not exist."
+    )]
+    AgentMayNotPublish {
+        /// The service agent's address.
+        agent: String,
+        /// The topic's full name.
+        topic: String,
+    },
     /// 501: Google has it, the local cloud does not.
     #[error("The local cloud does not implement {what}")]
     NotImplemented {
@@ -116,6 +127,7 @@ impl StorageError {
             | Self::NoSuchObject { .. }
             | Self::NoSuchNotification { .. }
             | Self::NoSuchUpload { .. } => 404,
+            Self::AgentMayNotPublish { .. } => 403,
             Self::BucketExists { .. } | Self::BucketNotEmpty { .. } => 409,
             Self::PreconditionFailed => 412,
             Self::TooLarge { .. } => 413,
@@ -135,6 +147,7 @@ impl StorageError {
             | Self::NoSuchObject { .. }
             | Self::NoSuchNotification { .. }
             | Self::NoSuchUpload { .. } => "notFound",
+            Self::AgentMayNotPublish { .. } => "forbidden",
             Self::BucketExists { .. } | Self::BucketNotEmpty { .. } => "conflict",
             Self::PreconditionFailed => "conditionNotMet",
             Self::TooLarge { .. } => "uploadTooLarge",

@@ -8,7 +8,8 @@ use std::time::SystemTime;
 
 use super::bucket::{EventType, NotificationConfig, Payload};
 use super::object::Object;
-use super::resources::{object_resource, time_text};
+use super::resources::object_resource;
+use crate::cloud::time_text;
 
 /// A message that is to be published.
 #[derive(Debug, Clone, PartialEq, Eq)]

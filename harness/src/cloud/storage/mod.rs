@@ -3,12 +3,14 @@
 //! [`Storage`] is the handle that both protocols and tests share: it locks the state for one step, hits wire calls with
 //! the faults in force, and sends the notifications of a step after the lock is open again.
 
+mod access;
 mod bucket;
 mod copies;
 mod error;
 mod events;
 pub(super) mod grpc;
 pub(super) mod json;
+mod lifecycle;
 mod listing;
 mod names;
 mod notifier;
@@ -33,6 +35,7 @@ use self::object::{Checksums, Object, ObjectFields, ObjectReference, Preconditio
 use self::state::{NewObject, State};
 use self::uploads::Uploads;
 use super::faults::{FailWhen, FaultPlan, StorageDecision, StorageVerb};
+use super::iam::Iam;
 use super::pubsub::PubSub;
 
 pub use self::bucket::EventType;
@@ -55,6 +58,7 @@ struct Shared {
     faults: Arc<FaultPlan>,
     notifier: Notifier,
     pubsub: PubSub,
+    iam: Iam,
     base_url: String,
 }
 
@@ -81,13 +85,14 @@ pub struct StoredObject {
 }
 
 impl Storage {
-    pub(super) fn new(base_url: String, pubsub: PubSub, faults: Arc<FaultPlan>) -> Self {
+    pub(super) fn new(base_url: String, pubsub: PubSub, iam: Iam, faults: Arc<FaultPlan>) -> Self {
         let shared = Shared {
             state: Mutex::new(State::new(base_url.clone())),
             uploads: Mutex::default(),
-            notifier: Notifier::new(pubsub.clone(), Arc::clone(&faults)),
+            notifier: Notifier::new(pubsub.clone(), iam.clone(), Arc::clone(&faults)),
             faults,
             pubsub,
+            iam,
             base_url,
         };
         Self { shared: Arc::new(shared) }

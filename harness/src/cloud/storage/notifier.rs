@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::events::Notification;
 use crate::cloud::faults::{FaultPlan, Route};
+use crate::cloud::iam::Iam;
 use crate::cloud::pubsub::PubSub;
 
 /// Notifications that wait for their delay at most; one more is published at once.
@@ -13,6 +14,7 @@ const DELAYED_MAX: usize = 10_000;
 #[derive(Debug)]
 pub(super) struct Notifier {
     pubsub: PubSub,
+    iam: Iam,
     faults: Arc<FaultPlan>,
     delayed: Arc<AtomicUsize>,
     /// Delays run on the runtime that the cloud was started on, whoever makes the change.
@@ -22,12 +24,16 @@ pub(super) struct Notifier {
 impl Notifier {
     /// # Panics
     /// Outside of a tokio runtime.
-    pub(super) fn new(pubsub: PubSub, faults: Arc<FaultPlan>) -> Self {
+    pub(super) fn new(pubsub: PubSub, iam: Iam, faults: Arc<FaultPlan>) -> Self {
         let runtime = tokio::runtime::Handle::current();
-        Self { pubsub, faults, delayed: Arc::default(), runtime }
+        Self { pubsub, iam, faults, delayed: Arc::default(), runtime }
     }
 
     pub(super) fn send(&self, notification: Notification) {
+        if !self.iam.storage_may_publish(&notification.topic) {
+            tracing::warn!(topic = notification.topic, "a notification was lost: the service agent may not publish");
+            return;
+        }
         let Route::Publish { notification, copies, delay } = self.faults.route(notification) else { return };
         let publish = {
             let pubsub = self.pubsub.clone();

@@ -2,27 +2,14 @@
 //!
 //! Fields: <https://cloud.google.com/storage/docs/json_api/v1>.
 
-use std::time::SystemTime;
-
 use data_encoding::BASE64;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::bucket::{BucketInfo, NotificationConfig};
+use super::lifecycle;
 use super::object::Object;
-
-/// Every project of the local cloud has this number.
-const PROJECT_NUMBER: &str = "100000000000";
-
-/// RFC 3339 with milliseconds, for example `2026-01-31T23:59:59.125Z`.
-pub(super) fn time_text(time: SystemTime) -> String {
-    let mut timestamp = Timestamp::from(time);
-    timestamp.nanos -= timestamp.nanos % 1_000_000;
-    let text = timestamp.to_string();
-    // A whole second has no fraction in the protobuf form; Google writes one always.
-    if text.contains('.') { text } else { text.replace('Z', ".000Z") }
-}
+use crate::cloud::{PROJECT_NUMBER, time_text};
 
 /// The text that changes whenever a generation or its metadata do.
 pub(super) fn object_etag(object: &Object) -> String {
@@ -93,6 +80,9 @@ pub(super) fn bucket_resource(bucket: &BucketInfo, base_url: &str) -> Value {
         },
         "softDeletePolicy": { "retentionDurationSeconds": fields.soft_delete.as_secs().to_string() },
     });
+    if !fields.lifecycle.is_empty() {
+        resource["lifecycle"] = lifecycle::told(&fields.lifecycle);
+    }
     if !fields.labels.is_empty() {
         resource["labels"] = json!(fields.labels);
     }

@@ -145,6 +145,7 @@ pub(super) fn bucket_message(bucket: &BucketInfo) -> pb::Bucket {
             retention_duration: prost_types::Duration::try_from(fields.soft_delete).ok(),
             effective_time: None,
         }),
+        lifecycle: (!fields.lifecycle.is_empty()).then(|| pb::bucket::Lifecycle { rule: fields.lifecycle.clone() }),
         create_time: Some(bucket.created.into()),
         update_time: Some(bucket.updated.into()),
         ..Default::default()
@@ -166,12 +167,13 @@ pub(super) fn bucket_fields(message: pb::Bucket) -> Result<BucketFields, Storage
         versioning: None,
         iam_config: None,
         soft_delete_policy: None,
+        lifecycle: None,
         create_time: None,
         update_time: None,
         ..message.clone()
     };
     if unkept != pb::Bucket::default() {
-        let kept = "location, storage class, labels, versioning, access and soft delete";
+        let kept = "location, storage class, labels, versioning, access, lifecycle and soft delete";
         return Err(StorageError::not_implemented(format!("bucket settings other than {kept}")));
     }
     let default = BucketFields::default();
@@ -187,6 +189,7 @@ pub(super) fn bucket_fields(message: pb::Bucket) -> Result<BucketFields, Storage
             Some(policy) => duration(policy.retention_duration)?,
             None => default.soft_delete,
         },
+        lifecycle: message.lifecycle.map(|lifecycle| lifecycle.rule).unwrap_or_default(),
     })
 }
 
@@ -212,6 +215,7 @@ pub(super) fn update_bucket(
             "iam_config.uniform_bucket_level_access" | "iam_config.uniform_bucket_level_access.enabled" => {
                 fields.uniform_access = new.uniform_access;
             }
+            "lifecycle" => fields.lifecycle.clone_from(&new.lifecycle),
             "soft_delete_policy" | "soft_delete_policy.retention_duration" => fields.soft_delete = new.soft_delete,
             path => {
                 let unknown = || StorageError::not_implemented(format!("the update mask path `{path}`"));

@@ -10,6 +10,7 @@ use self::convert::{
     update_object,
 };
 use super::Storage;
+use super::access::policy_name;
 use super::bucket::BucketPreconditions;
 use super::copies::{Destination, Source};
 use super::error::StorageError;
@@ -29,6 +30,7 @@ impl storage_server::Storage for Storage {
         let name = bucket_of_resource(&request.name).map_err(StorageError::from)?;
         let conditions = preconditions!(bucket request);
         self.call(StorageVerb::Bucket, |state, _| state.delete_bucket(&name, conditions, false))?;
+        self.shared.iam.forget_policy(&policy_name(&name));
         Ok(Response::new(()))
     }
 

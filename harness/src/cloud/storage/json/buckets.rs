@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Answer, Call, answers, fields};
 use crate::cloud::faults::StorageVerb;
+use crate::cloud::iam::storage_agent;
+use crate::cloud::storage::access::policy_name;
 use crate::cloud::storage::bucket::{BucketFields, BucketPreconditions};
 use crate::cloud::storage::error::StorageError;
 use crate::cloud::storage::resources::{bucket_resource, location_type, notification_resource};
@@ -91,6 +93,7 @@ impl Call {
         let preconditions = self.bucket_preconditions()?;
         self.parameters.finish()?;
         self.storage.call(StorageVerb::Bucket, |state, _| state.delete_bucket(bucket, preconditions, false))?;
+        self.storage.shared.iam.forget_policy(&policy_name(bucket));
         Ok(answers::nothing())
     }
 
@@ -113,7 +116,12 @@ impl Call {
         let config = fields::notification(&self.json()?)?;
         self.parameters.finish()?;
         let known = self.storage.shared.pubsub.has_topic(&config.topic);
+        let allowed = self.storage.shared.iam.storage_may_publish(&config.topic);
         let made = self.storage.call(StorageVerb::Notification, |state, _| {
+            if !allowed {
+                let (agent, topic) = (storage_agent(), config.topic.clone());
+                return Err(StorageError::AgentMayNotPublish { agent, topic });
+            }
             if !known {
                 return Err(StorageError::invalid(format!("Invalid Google Cloud Pub/Sub topic: {}", config.topic)));
             }
@@ -135,10 +143,40 @@ impl Call {
         Ok(answers::nothing())
     }
 
+    pub(super) fn get_policy(mut self, bucket: &str) -> Answer {
+        self.parameters.text("optionsRequestedPolicyVersion");
+        self.parameters.finish()?;
+        Ok(answers::resource(policy_resource(bucket, self.storage.bucket_policy(bucket)?)))
+    }
+
+    pub(super) fn set_policy(self, bucket: &str) -> Answer {
+        let policy = Value::Object(self.json()?);
+        self.parameters.finish()?;
+        Ok(answers::resource(policy_resource(bucket, self.storage.set_bucket_policy(bucket, &policy)?)))
+    }
+
+    /// Who asks is the operator, who may do everything.
+    pub(super) fn test_permissions(mut self, bucket: &str) -> Answer {
+        let permissions = self.parameters.text("permissions");
+        self.parameters.finish()?;
+        self.storage.bucket_policy(bucket)?;
+        Ok(answers::resource(json!({
+            "kind": "storage#testIamPermissionsResponse",
+            "permissions": permissions.into_iter().collect::<Vec<_>>(),
+        })))
+    }
+
     fn bucket_preconditions(&mut self) -> Result<BucketPreconditions, StorageError> {
         Ok(BucketPreconditions {
             metageneration_match: self.parameters.value("ifMetagenerationMatch")?,
             metageneration_not_match: self.parameters.value("ifMetagenerationNotMatch")?,
         })
     }
+}
+
+/// `storage#policy`.
+fn policy_resource(bucket: &str, mut policy: Value) -> Value {
+    policy["kind"] = "storage#policy".into();
+    policy["resourceId"] = policy_name(bucket).into();
+    policy
 }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::cloud::storage::bucket::{BucketFields, EventType, NotificationConfig, Payload};
 use crate::cloud::storage::error::StorageError;
+use crate::cloud::storage::lifecycle;
 use crate::cloud::storage::object::{Checksums, ObjectFields};
 
 /// Fields of resources that are told, or said elsewhere in the request.
@@ -84,6 +85,7 @@ pub(super) fn patch_bucket(fields: &mut BucketFields, body: &Map<String, Value>)
                     fields.public_access_prevention = prevention.to_owned();
                 }
             }
+            "lifecycle" => fields.lifecycle = lifecycle::read(value)?,
             "softDeletePolicy" => {
                 let seconds = &value["retentionDurationSeconds"];
                 let seconds = seconds.as_u64().or_else(|| seconds.as_str().and_then(|text| text.parse().ok()));
