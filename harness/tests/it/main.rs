@@ -5,5 +5,6 @@ mod bad_input;
 mod cloud;
 mod outages;
 mod path;
+mod provision;
 mod requests;
 mod support;
