@@ -260,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn every_resource_is_read_back_from_a_plan_or_a_state_as_it_was_written() {
+        for resource in resources(&stack(STACKS[0].1)).unwrap_or_else(|faults| panic!("{faults}")) {
+            let text = serde_json::to_string(&resource).unwrap();
+
+            assert_eq!(serde_json::from_str::<Resource>(&text).unwrap(), resource);
+        }
+    }
+
+    #[test]
     fn the_startup_script_of_the_example_is_this_one() {
         let stack = stack(STACKS[1].1);
 

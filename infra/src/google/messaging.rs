@@ -8,11 +8,10 @@ use crate::resource::{Notification, Spec, Subscription, Topic};
 
 const DAY_S: u64 = 24 * 3600;
 
+/// Whole days of a duration as Google writes it: `604800s`, `1.5s`.
 fn days(seconds: &Value) -> u64 {
-    seconds
-        .as_str()
-        .and_then(|text| text.trim_end_matches('s').parse::<f64>().ok())
-        .map_or(0, |seconds| seconds as u64 / DAY_S)
+    let text = seconds.as_str().unwrap_or_default().trim_end_matches('s');
+    text.split('.').next().and_then(|whole| whole.parse::<u64>().ok()).unwrap_or_default() / DAY_S
 }
 
 fn duration(days: u32) -> String {

@@ -1,5 +1,3 @@
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail like the tests themselves")]
-
 use super::*;
 use crate::render;
 use crate::resource::Spec;

@@ -1,10 +1,11 @@
 //! Buckets, and the way by which a change of a bucket is told.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Id, Kind, Name};
 
-/// A bucket. Always with uniform access and closed to the public: there is no field to open it.
+/// A bucket. Always with uniform access and closed to the public: `closed = false` is refused.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bucket {
@@ -16,12 +17,19 @@ pub struct Bucket {
     #[serde(default)]
     pub lifecycle: Vec<Lifecycle>,
     /// Nobody but those with a role. Only what is found can be `false`.
-    #[serde(default = "closed", skip_deserializing)]
+    #[serde(default = "closed", deserialize_with = "only_closed")]
     pub closed: bool,
 }
 
 fn closed() -> bool {
     true
+}
+
+fn only_closed<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
+    match bool::deserialize(from)? {
+        true => Ok(true),
+        false => Err(D::Error::custom("a bucket can't be open to the public, expected `closed = true` or nothing")),
+    }
 }
 
 /// Deletes old contents.

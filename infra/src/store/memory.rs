@@ -21,10 +21,6 @@ impl MemoryStore {
         self.lock().keys().cloned().collect()
     }
 
-    pub(crate) fn text(&self) -> String {
-        self.lock().values().map(|object| String::from_utf8_lossy(&object.bytes).into_owned()).collect()
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Object>> {
         self.objects.lock().unwrap_or_else(PoisonError::into_inner)
     }
