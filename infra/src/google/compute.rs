@@ -112,7 +112,11 @@ impl GoogleCloud {
             "zone": last(&found["zone"]),
             "machine_type": last(&found["machineType"]),
             "image": metadata.remove(IMAGE).unwrap_or_default(),
-            "boot_disk_gb": number(&boot["diskSizeGb"]),
+            // Not told is no difference.
+            "boot_disk_gb": match number(&boot["diskSizeGb"]) {
+                0 => u64::from(wanted.boot_disk_gb),
+                size => size,
+            },
             "subnet": last(&interface["subnetwork"]),
             "region": last(&found["zone"]).rsplit_once('-').map_or("", |(region, _)| region),
             "service_account":
