@@ -7,5 +7,6 @@ mod middleware;
 mod outages;
 mod path;
 mod policy;
+mod provision;
 mod requests;
 mod support;
