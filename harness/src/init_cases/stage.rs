@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use deploy::image::{Program, build_static};
 
 use super::image::init_image;
-use crate::rig::{Engine, unpack};
+use crate::programs::cargo;
+use crate::rig::{Engine, load_image, unpack};
 
 /// Longer than anything here takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -71,7 +72,7 @@ impl Stage {
     /// Builds everything and removes what a run before this one left behind; with those that are missing, and why.
     pub(super) async fn set(engine: &Engine, cache: &Path) -> Result<(Self, Vec<(Init, String)>)> {
         remove_left_behind()?;
-        let programs = build_static(&[Program::INIT, Program::PROBE]).await?;
+        let programs = build_static(cargo(), &[Program::INIT, Program::PROBE]).await?;
         let (mut files, mut inits, mut skipped) = (Vec::new(), vec![Init::Moonswarm], Vec::new());
         for (name, file) in &programs {
             files.push((format!("/bin/{name}"), file.clone()));
@@ -86,7 +87,7 @@ impl Stage {
             }
         }
         let image = init_image(&files)?;
-        image.load_into(engine.docker()).await?;
+        load_image(engine.docker(), &image).await?;
         let stage = Self { image: image.tag().to_owned(), inits, program: programs["moonswarm-init"].clone() };
         Ok((stage, skipped))
     }

@@ -14,10 +14,10 @@ const PROGRAM_FOLDERS: [&str; 8] =
 
 /// Trees of files, the first one wins.
 #[derive(Debug, Clone)]
-pub(super) struct Trees(Vec<PathBuf>);
+pub(crate) struct Trees(Vec<PathBuf>);
 
 impl Trees {
-    pub(super) fn host() -> Self {
+    pub(crate) fn host() -> Self {
         Self(vec![PathBuf::from("/")])
     }
 
@@ -57,7 +57,7 @@ impl Trees {
     ///
     /// # Errors
     /// `ldd` can't be run, or a library is missing.
-    pub(super) fn libraries(&self, programs: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
+    pub(crate) fn libraries(&self, programs: &[PathBuf]) -> Result<BTreeMap<String, PathBuf>> {
         let folders = self.0.iter().skip(1).flat_map(|tree| library_folders().map(|folder| tree.join(folder)));
         let search = std::env::join_paths(folders).context("join the folders of libraries")?;
         let output = Command::new("ldd").args(programs).env("LD_LIBRARY_PATH", search).output().context("run `ldd`")?;

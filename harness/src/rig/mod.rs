@@ -35,6 +35,7 @@ pub use machines::DockerMachines;
 pub use network::Network;
 pub use node::{Node, SOCKET_FOLDER};
 pub use node_image::NodeImage;
+pub(crate) use node_image::load_image;
 pub use nodes::Nodes;
 pub use reaper::Reaper;
 pub use run::{Run, RunId};

@@ -132,7 +132,7 @@ impl NodeImage {
         let name = image.tag.clone();
         let archive =
             tokio::task::spawn_blocking(move || recipe.build(&name)).await.context("build the node image")??;
-        load(engine.docker(), &archive).await?;
+        load_image(engine.docker(), &archive).await?;
         remove_older(engine.docker(), &image.name()).await;
         Ok(Self { built_in: Some(start.elapsed()), ..image })
     }
@@ -143,7 +143,11 @@ impl NodeImage {
     }
 }
 
-async fn load(docker: &Docker, archive: &ImageArchive) -> Result<()> {
+/// Loads an image into an engine.
+///
+/// # Errors
+/// The engine refuses it.
+pub(crate) async fn load_image(docker: &Docker, archive: &ImageArchive) -> Result<()> {
     let body = stream::iter(archive.pieces().into_iter().map(Ok::<_, std::io::Error>));
     let options = ImportImageOptionsBuilder::default().quiet(true).build();
     let loaded = docker.import_image_stream(options, body, None).boxed().try_for_each(async |_| Ok(())).await;
