@@ -57,7 +57,7 @@ fn main() {
         "flood" => flood(number()),
         "descriptors" => descriptors(),
         "family" => {
-            Command::new(own()).arg("wait").spawn().unwrap();
+            drop(Command::new(own()).arg("wait").spawn().unwrap());
             wait(&[]);
         }
         // A daemon: its parent ends at once, it stays.

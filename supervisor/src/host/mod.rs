@@ -98,9 +98,17 @@ fn own(lua: &Lua, native: &Table, supervisor: &Rc<Supervisor>) -> Result<()> {
     native.set("on", lua.create_function(on)?)?;
 
     let it = Rc::clone(supervisor);
-    native.set("forward", lua.create_function(move |_, signal: i32| Ok(it.hand_on(signal, false)))?)?;
+    let forward = move |_: &Lua, signal: i32| {
+        it.hand_on(signal, false);
+        Ok(())
+    };
+    native.set("forward", lua.create_function(forward)?)?;
     let it = Rc::clone(supervisor);
-    native.set("exit", lua.create_function(move |_, code: i32| Ok(it.stop(Reason::Exit(code))))?)?;
+    let exit = move |_: &Lua, code: i32| {
+        it.stop(Reason::Exit(code));
+        Ok(())
+    };
+    native.set("exit", lua.create_function(exit)?)?;
     let it = Rc::clone(supervisor);
     native.set("orphans", lua.create_function(move |_, ()| Ok(it.children.orphans()))?)?;
     let it = Rc::clone(supervisor);
