@@ -119,7 +119,7 @@ pub(crate) struct DeployOptions {
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
     /// A machine, NAME=ACCESS,ROLE,ADDRESS, in the place of those in the stack file; may be given several times. ACCESS is
-    /// unix:///PATH, ssh://[USER@]HOST[:PORT] or iap://INSTANCE?project=P&zone=Z.
+    /// unix:///PATH, ssh://USER@HOST:PORT (user and port may be left out) or iap://INSTANCE?project=P&zone=Z.
     #[arg(long, global = true, value_name = "NODE")]
     pub(crate) node: Vec<::deploy::Node>,
     /// Print events and results as JSON, one object a line.
