@@ -122,7 +122,7 @@ async fn product(options: &DeployOptions, settings: Settings) -> Result<(Product
         .as_deref()
         .context("the stack file has no `deploy.secrets`, the folder with keys and tokens")?;
     let secrets = Secrets::read(folder)?;
-    let programs = build_static(cargo(), &[Program::EXECUTOR, Program::MANAGER]).await?;
+    let programs = build_static(cargo, &[Program::EXECUTOR, Program::MANAGER]).await?;
     let revision = e2e::revision();
     let image = |program: Program| product_image(program.binary, &programs[program.binary], &revision);
     let (manager, executor) = (image(Program::MANAGER)?, image(Program::EXECUTOR)?);

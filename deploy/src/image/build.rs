@@ -25,38 +25,55 @@ pub struct Program {
     pub binary: &'static str,
     /// `--bin`, or `--example` for one that is not delivered.
     kind: &'static str,
+    /// The profile it is built with.
+    profile: &'static str,
 }
+
+/// What most programs are built with.
+const DIST: &str = "dist";
 
 impl Program {
     /// `moonswarm-executor`.
-    pub const EXECUTOR: Self = Self { package: "executor", binary: "moonswarm-executor", kind: "--bin" };
+    pub const EXECUTOR: Self = Self { package: "executor", binary: "moonswarm-executor", kind: "--bin", profile: DIST };
     /// `moonswarm-manager`.
-    pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager", kind: "--bin" };
+    pub const MANAGER: Self = Self { package: "manager", binary: "moonswarm-manager", kind: "--bin", profile: DIST };
     /// `moonswarm-init`, the first process of containers.
-    pub const INIT: Self = Self { package: "supervisor", binary: "moonswarm-init", kind: "--bin" };
+    pub const INIT: Self = Self { package: "supervisor", binary: "moonswarm-init", kind: "--bin", profile: "init" };
     /// `probe`, which misbehaves in containers under it.
-    pub const PROBE: Self = Self { package: "supervisor", binary: "probe", kind: "--example" };
+    pub const PROBE: Self = Self { package: "supervisor", binary: "probe", kind: "--example", profile: DIST };
     /// `loadgen`, the load generator of the benchmarks.
-    pub const LOADGEN: Self = Self { package: "loadgen", binary: "loadgen", kind: "--bin" };
+    pub const LOADGEN: Self = Self { package: "loadgen", binary: "loadgen", kind: "--bin", profile: DIST };
     /// `cost`, which measures the sandbox without HTTP around it.
-    pub const COST: Self = Self { package: "sandbox", binary: "cost", kind: "--example" };
+    pub const COST: Self = Self { package: "sandbox", binary: "cost", kind: "--example", profile: DIST };
 }
 
-/// Builds `programs` with the profile `dist` for this machine's architecture and tells where they are, by program name.
-/// `cargo` is a command that runs cargo in the workspace. Its progress goes to stderr; when nothing changed this takes a
+/// Builds `programs`, each with its profile, for this machine's architecture and tells where they are, by program name.
+/// `cargo` makes commands that run cargo in the workspace. Its progress goes to stderr; when nothing changed this takes a
 /// second.
 ///
 /// # Errors
 /// cargo can't be run, the build fails (cargo has said why by then), or it takes longer than 45 minutes.
 pub async fn build_static(
+    cargo: impl Fn() -> std::process::Command,
+    programs: &[Program],
+) -> Result<BTreeMap<String, PathBuf>, ImageError> {
+    let mut found = BTreeMap::new();
+    for of_profile in programs.chunk_by(|one, next| one.profile == next.profile) {
+        found.extend(build(cargo(), of_profile[0].profile, of_profile).await?);
+    }
+    Ok(found)
+}
+
+async fn build(
     cargo: std::process::Command,
+    profile: &str,
     programs: &[Program],
 ) -> Result<BTreeMap<String, PathBuf>, ImageError> {
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let flags_for_target = format!("CARGO_TARGET_{}_RUSTFLAGS", target.replace('-', "_").to_uppercase());
     let mut command = Command::from(cargo);
     command
-        .args(["build", "--profile", "dist", "--target", &target, "--message-format", "json-render-diagnostics"])
+        .args(["build", "--profile", profile, "--target", &target, "--message-format", "json-render-diagnostics"])
         .args(programs.iter().flat_map(|program| ["--package", program.package, program.kind, program.binary]))
         // These two would take precedence over the flags for the target, and the result would not be static.
         .env_remove("RUSTFLAGS")

@@ -23,8 +23,8 @@ impl Tools {
     /// As [`build_static`].
     pub(super) async fn build() -> Result<Self> {
         // The product as the images have it; in one build with the instruments it would have other features of its crates.
-        let mut built = build_static(cargo(), &[Program::EXECUTOR, Program::MANAGER]).await?;
-        built.extend(build_static(cargo(), &[Program::LOADGEN, Program::COST]).await?);
+        let mut built = build_static(cargo, &[Program::EXECUTOR, Program::MANAGER]).await?;
+        built.extend(build_static(cargo, &[Program::LOADGEN, Program::COST]).await?);
         let find = |program: Program| built.get(program.binary).cloned().context(program.binary);
         let (executor, manager) = (find(Program::EXECUTOR)?, find(Program::MANAGER)?);
         // Nothing here runs the authors' program.

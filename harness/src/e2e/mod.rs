@@ -117,7 +117,7 @@ async fn images(engine: &Engine, options: &Options, progress: &impl Fn(&str)) ->
         Some(time) => progress(&format!("node image {} built in {:.1} s", node.name(), time.as_secs_f64())),
         None => progress(&format!("node image {} is there", node.name())),
     }
-    let programs = build_static(cargo(), &[Program::EXECUTOR, Program::MANAGER]).await?;
+    let programs = build_static(cargo, &[Program::EXECUTOR, Program::MANAGER]).await?;
     let image = |program: Program| product_image(program.binary, &programs[program.binary], &options.revision);
     let (manager, executor) = (image(Program::MANAGER)?, image(Program::EXECUTOR)?);
     let executor_program = programs[Program::EXECUTOR.binary].clone();

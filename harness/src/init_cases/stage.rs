@@ -72,7 +72,7 @@ impl Stage {
     /// Builds everything and removes what a run before this one left behind; with those that are missing, and why.
     pub(super) async fn set(engine: &Engine, cache: &Path) -> Result<(Self, Vec<(Init, String)>)> {
         remove_left_behind()?;
-        let programs = build_static(cargo(), &[Program::INIT, Program::PROBE]).await?;
+        let programs = build_static(cargo, &[Program::INIT, Program::PROBE]).await?;
         let (mut files, mut inits, mut skipped) = (Vec::new(), vec![Init::Moonswarm], Vec::new());
         for (name, file) in &programs {
             files.push((format!("/bin/{name}"), file.clone()));
