@@ -4,6 +4,7 @@
 //! $ probe orphans 1000     # makes so many processes whose parent dies before them
 //! $ probe say WORD         # prints a line and ends
 //! $ probe exit 7           # ends with this code
+//! $ probe clock            # prints the nanoseconds since 1970
 //! $ probe wait             # waits to be killed, prints the name of each signal it gets
 //! $ probe deaf             # waits, and ignores SIGTERM
 //! $ probe flood 100        # prints so many megabytes
@@ -52,6 +53,7 @@ fn main() {
         "orphan" | "nothing" => {}
         "say" => println!("{}", words[1]),
         "exit" => exit(i32::try_from(number()).unwrap()),
+        "clock" => println!("{}", std::time::UNIX_EPOCH.elapsed().unwrap().as_nanos()),
         "wait" => wait(&[]),
         "deaf" => wait(&[Signal::SIGTERM]),
         "flood" => flood(number()),

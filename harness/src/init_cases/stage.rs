@@ -66,6 +66,8 @@ pub(super) struct Stage {
     inits: Vec<Init>,
     /// Our program on this machine.
     pub(super) program: PathBuf,
+    /// The one that misbehaves.
+    pub(super) probe: PathBuf,
 }
 
 impl Stage {
@@ -88,7 +90,12 @@ impl Stage {
         }
         let image = init_image(&files)?;
         load_image(engine.docker(), &image).await?;
-        let stage = Self { image: image.tag().to_owned(), inits, program: programs["moonswarm-init"].clone() };
+        let stage = Self {
+            image: image.tag().to_owned(),
+            inits,
+            program: programs["moonswarm-init"].clone(),
+            probe: programs["probe"].clone(),
+        };
         Ok((stage, skipped))
     }
 
