@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here fails a test, and clippy knows only the test functions")]
 
 mod api;
+mod examples;
 mod reference;
 mod services;
 mod signals;

@@ -66,7 +66,12 @@ pub(crate) struct Running {
 impl Running {
     /// Starts code.
     pub(crate) fn start(code: &str) -> Self {
-        let mut child = program(code).stdout(Stdio::piped()).spawn().unwrap();
+        Self::begin(program(code))
+    }
+
+    /// Starts a command.
+    pub(crate) fn begin(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let lines = follow(child.stdout.take().unwrap());
         Self { child, lines }
     }
