@@ -79,8 +79,8 @@ pub(crate) struct CloudOptions {
     /// Keep instances on paper: no Docker is needed, and nothing boots.
     #[arg(long)]
     pub(crate) paper: bool,
-    /// The project that the printed settings name; every project is there.
-    #[arg(long, default_value = "moonswarm-dev", value_name = "ID")]
+    /// The project that the printed settings name, by default that of the stack `local`; every project is there.
+    #[arg(long, default_value = "moonswarm-local", value_name = "ID")]
     pub(crate) project: String,
 }
 

@@ -62,6 +62,7 @@ async fn told(options: ProvisionOptions, show: Show) -> Result<u8> {
     }
     let engine = Engine::new(stack.name.as_str(), GoogleCloud::new(&stack)?, store);
 
+    let yes = options.yes;
     match options.command {
         Some(ProvisionCommand::Plan(plan)) => {
             let made = engine.plan(&desired, &limited(&plan.limits)).await?;
@@ -77,10 +78,10 @@ async fn told(options: ProvisionOptions, show: Show) -> Result<u8> {
                 CHANGES
             })
         }
-        None => apply(&engine, &desired, ApplyOptions::default(), show).await,
-        Some(ProvisionCommand::Apply(apply_options)) => apply(&engine, &desired, apply_options, show).await,
+        None => apply(&engine, &desired, ApplyOptions::default(), yes, show).await,
+        Some(ProvisionCommand::Apply(apply_options)) => apply(&engine, &desired, apply_options, yes, show).await,
         Some(ProvisionCommand::Destroy(destroy)) => {
-            let DestroyOptions { keep_data, delete_data, yes, steal, message } = destroy;
+            let DestroyOptions { keep_data, delete_data, steal, message } = destroy;
             let options = Options { destroy: true, keep_data, delete_data, ..Options::default() };
             change(&engine, &desired, &options, None, Permission { yes, steal, message }, show).await
         }
@@ -121,7 +122,13 @@ struct Permission {
     message: String,
 }
 
-async fn apply(engine: &GoogleEngine, desired: &[Resource], options: ApplyOptions, show: Show) -> Result<u8> {
+async fn apply(
+    engine: &GoogleEngine,
+    desired: &[Resource],
+    options: ApplyOptions,
+    yes: bool,
+    show: Show,
+) -> Result<u8> {
     let saved = match &options.plan {
         Some(file) => {
             let text = fs_err::read(file)?;
@@ -131,7 +138,7 @@ async fn apply(engine: &GoogleEngine, desired: &[Resource], options: ApplyOption
         }
         None => None,
     };
-    let permission = Permission { yes: options.yes, steal: options.steal, message: options.message };
+    let permission = Permission { yes, steal: options.steal, message: options.message };
     change(engine, desired, &limited(&options.limits), saved, permission, show).await
 }
 

@@ -7,7 +7,7 @@ use infra::resource::Id;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  cargo xtask provision --stack example\n  cargo xtask provision plan --stack example --out plan.json\n  \
+    after_help = "Examples:\n  cargo xtask provision --stack example\n  cargo xtask provision --stack local --yes\n  cargo xtask provision plan --stack example --out plan.json\n  \
     cargo xtask provision apply --stack example plan.json\n  cargo xtask provision destroy --stack example --keep-data\n\n\
     Exit codes: 0 nothing to do or done, 1 error, 2 there are changes or drift, 3 locked, 4 partly done (run it again)."
 )]
@@ -20,6 +20,9 @@ pub(crate) struct ProvisionOptions {
     /// JSON lines in the form of OpenTofu's machine-readable UI.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// Don't ask.
+    #[arg(long, global = true)]
+    pub(crate) yes: bool,
 }
 
 /// Without one: plan, ask, apply.
@@ -69,9 +72,6 @@ pub(crate) struct ApplyOptions {
     pub(crate) plan: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) limits: Limits,
-    /// Don't ask.
-    #[arg(long)]
-    pub(crate) yes: bool,
     /// Take the lease from whoever has it.
     #[arg(long)]
     pub(crate) steal: bool,
@@ -88,9 +88,6 @@ pub(crate) struct DestroyOptions {
     /// Delete them as well, with everything in them.
     #[arg(long)]
     pub(crate) delete_data: bool,
-    /// Don't ask.
-    #[arg(long)]
-    pub(crate) yes: bool,
     /// Take the lease from whoever has it.
     #[arg(long)]
     pub(crate) steal: bool,
