@@ -27,8 +27,6 @@ const HOSTS_MAX: usize = 32;
 const HOST_BYTES_MAX: usize = 253;
 /// The least memory that is of use: a VM alone has 440 KiB.
 const MEMORY_BYTES_MIN: usize = 1 << 20;
-/// The least time that is of use: the watchdog looks no oftener.
-const TIME_MIN: Duration = Duration::from_millis(1);
 /// The most executions at once that a script may ask for.
 const CONCURRENCY_MAX: u32 = 1000;
 /// Events that are not sent but happen to every script: when a version begins to serve, replaces another, and ends.
@@ -420,8 +418,7 @@ fn limits(faults: &mut Faults, sketch: &Sketch) -> OwnLimits {
 }
 
 fn time(faults: &mut Faults, field: &str, sketch: &Sketch) -> Option<Duration> {
-    let time = if let Sketch::Text(text) = sketch { humantime::parse_duration(text).ok() } else { None };
-    let time = time.filter(|time| *time >= TIME_MIN);
+    let time = if let Sketch::Text(text) = sketch { Time::parse(text).map(|time| time.0) } else { None };
     if time.is_none() {
         faults.wrong(field, sketch, "a text such as \"20ms\" or \"1s\", at least 1ms");
     }
@@ -437,12 +434,9 @@ fn size(faults: &mut Faults, field: &str, sketch: &Sketch, least: usize) -> Opti
     bytes
 }
 
-/// Reads `512B`, `512KiB`, `8MiB`.
+/// Reads `512B`, `512KiB`, `8MiB`, as policies do.
 fn bytes(text: &str) -> Option<usize> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("B", 0)];
-    let (number, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))?;
-    let number: usize = number.trim_end().parse().ok()?;
-    number.checked_mul(1 << shift)
+    Size::parse(text).map(Size::bytes)
 }
 
 fn count(faults: &mut Faults, field: &str, sketch: &Sketch) -> Option<u32> {
